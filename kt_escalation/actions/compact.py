@@ -22,17 +22,17 @@ def compact(session: Session, before: timedelta, *, dry_run: bool = False) -> Co
     if not isinstance(port, GitStore):
         raise BadInput(problem="this store has no files to compact")
 
-    def fold(snapshot: Snapshot, actor: Actor) -> compaction.Fold:
+    def planned(snapshot: Snapshot, actor: Actor) -> compaction.Compaction:
         permissions.require_role(actor, "compact", "the store", "admin")
-        return compaction.fold(port, port.at(snapshot.revision), _ago(actor.now, before), actor.now, known)
+        return compaction.planned(port, port.at(snapshot.revision), _ago(actor.now, before), actor.now, known)
 
     # Everything is read once before the commit loop starts its clock.
     snapshot = session.snapshot(fetch=True)
-    found = fold(snapshot, session.actor(snapshot))
+    found = planned(snapshot, session.actor(snapshot))
 
     def decide(snapshot: Snapshot, actor: Actor) -> Plan:
         nonlocal found
-        found = fold(snapshot, actor)
+        found = planned(snapshot, actor)
         if not found.batches:
             return Plan()
         first, *_, last = [*found.months, *found.months]
@@ -47,7 +47,7 @@ def compact(session: Session, before: timedelta, *, dry_run: bool = False) -> Co
 
 
 def _ago(now: datetime, span: timedelta) -> datetime:
-    """The time ``before`` ago. Raises BadInput for a negative or too long duration."""
+    """The time ``span`` before ``now``. Raises BadInput for a negative or too long duration."""
     if span < timedelta():
         raise BadInput(problem="before is negative; give a duration such as 90d")
     try:

@@ -52,14 +52,14 @@ class Archives:
 
     def judged(self, commit: Commit, policies: Policies, brought: list[Brought]) -> Commit:
         """Judge what a plain commit did to archives, and return the rest of the commit."""
-        found, folded = self.compacted(commit, policies)
+        found, moved = self.compacted(commit, policies)
         for path, violation in found:
             self._findings.find(commit, path, violation)
-        for path, name in folded.items():
+        for path, name in moved.items():
             brought.append(Brought(name, frozenset({"compact"}), ""))
             if layout.released_id(path) is None:
                 self._records.know(name, None if found else self._archived(commit, name))
-        return without(commit, folded)
+        return without(commit, moved)
 
     def compacted(
         self, commit: Commit, policies: Policies
@@ -69,7 +69,7 @@ class Archives:
         done = compaction.done_by(self._store, commit, parent)
         verdict = archive_file.judge(done, commit.committed_at, self._store.blob_of)
         found = [(path, Violation(rule, expected)) for path, rule, expected in verdict.violations]
-        found += self._too_early(commit, verdict.folded)
+        found += self._too_early(commit, verdict.moved)
         if done.made:
             try:
                 who = permissions.actor(commit.email, commit.committed_at, policies)
@@ -81,11 +81,11 @@ class Archives:
                 if not archive_file.is_closed(month, limit):
                     expected = f"expected a month that is over by now, {format_time(self._scope.now)}; {month} is not"
                     found.append((layout.RESOLVED, Violation("compaction", expected)))
-        return found, verdict.folded
+        return found, verdict.moved
 
-    def _too_early(self, commit: Commit, folded: Mapping[str, str]) -> Iterator[tuple[str, Violation]]:
+    def _too_early(self, commit: Commit, moved: Mapping[str, str]) -> Iterator[tuple[str, Violation]]:
         """The violation of archiving a release too early: a receipt may still come for it."""
-        released = {change.path: change.old or "" for change in commit.changes if change.path in folded}
+        released = {change.path: change.old or "" for change in commit.changes if change.path in moved}
         for path in filter(layout.released_id, released):
             found = read(self._store, released[path], FILE)
             if isinstance(found, str):

@@ -53,8 +53,8 @@ class Statements:
         if touches_archives(commit):
             done = compaction.done_by(self._store, commit, None)
             verdict = archive_file.judge(done, commit.committed_at, self._store.blob_of)
-            found += [Brought(name, frozenset({"compact"}), "") for name in verdict.folded.values()]
-            commit = without(commit, verdict.folded)
+            found += [Brought(name, frozenset({"compact"}), "") for name in verdict.moved.values()]
+            commit = without(commit, verdict.moved)
         for name, sides in by_record(commit.changes).items():
             olds, news = self._commits.contents.sides(sides)
             found += self.made(commit, name, olds, news)

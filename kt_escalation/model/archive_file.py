@@ -83,7 +83,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Folding:
+class ArchiveChanges:
     """What a commit did to archives: the ones it added, and the files it deleted that might be in them (blob id by path).
 
     ``highest`` is the number of each series' last archive before the commit. ``changed`` are archive files
@@ -102,7 +102,7 @@ class Verdict:
     """The result of judging: violations as (path, rule, expected), and the deleted files that are in an archive."""
 
     violations: list[tuple[str, str, str]] = field(default_factory=list)
-    folded: dict[str, str] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)
 
 
 def month_end(month: str) -> datetime | None:
@@ -206,26 +206,26 @@ def contents(data: bytes | None, beside: bytes | None) -> Mapping[str, bytes]:
 FINAL = "an archive never changes and is never deleted"
 
 
-def judge(folding: Folding, now: datetime, blob_id: Callable[[bytes], str]) -> Verdict:
+def judge(changes: ArchiveChanges, now: datetime, blob_id: Callable[[bytes], str]) -> Verdict:
     """Judge what a commit of the time ``now`` did to archives. Who made the commit is judged elsewhere.
 
     ``blob_id`` computes the id of bytes. Deleted files that are in no archive are left to the judge of
     records.
     """
     verdict = Verdict()
-    for path in folding.changed:
+    for path in changes.changed:
         verdict.violations.append((path, "archive", FINAL))
     gone = {
         (path.rpartition("/")[0].rpartition("/")[0], path.rpartition("/")[2].partition(".")[0]): (path, oid)
-        for path, oid in folding.deleted.items()
+        for path, oid in changes.deleted.items()
     }
-    last = dict(folding.highest)
+    last = dict(changes.highest)
     final: dict[str, str] = {}
 
     def wrong(made: Made, expected: str) -> None:
         verdict.violations.append((made.path, "compaction", f"expected {expected}"))
 
-    for made in sorted(folding.made, key=lambda made: (made.name.series, made.name.number)):
+    for made in sorted(changes.made, key=lambda made: (made.name.series, made.name.number)):
         month, series = made.name.month, made.name.series
         expected = last.get(series, FIRST - 1) + 1
         if made.name.number != expected:
@@ -248,12 +248,12 @@ def judge(folding: Folding, now: datetime, blob_id: Callable[[bytes], str]) -> V
                 wrong(made, f"only what the same commit moves there; {name} is not")
             elif blob_id(data) != oid:
                 wrong(made, f"{name} byte for byte as it was in {path}")
-            elif path in verdict.folded:
+            elif path in verdict.moved:
                 wrong(made, f"{name} once")
             else:
-                verdict.folded[path] = name
-    if folding.made and folding.others:
+                verdict.moved[path] = name
+    if changes.made and changes.others:
         verdict.violations.append(
-            (folding.others[0], "compaction", "expected nothing else in a commit that compacts")
+            (changes.others[0], "compaction", "expected nothing else in a commit that compacts")
         )
     return verdict

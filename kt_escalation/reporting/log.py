@@ -39,8 +39,8 @@ def happened(step: history.Step) -> tuple[Happening, ...]:
     """What a commit did to one escalation, to its record or to its release, in order."""
     if step.problem:
         return (Happening("unreadable", text=step.problem),)
-    if step.folded:
-        return (Happening("compact", text=step.folded),)
+    if step.archived:
+        return (Happening("compact", text=step.archived),)
     if step.released:
         return changes.of_release(*step.released)
     return changes.between(step.before, step.after)

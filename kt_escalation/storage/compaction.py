@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..git.objects import FILE, TreeEntry
 from ..model import archive_file
-from ..model.archive_file import Batch, Folding, Made, Member
+from ..model.archive_file import ArchiveChanges, Batch, Made, Member
 from ..model.progress import counted
 from . import commits, layout
 from .clone import GitStore
@@ -38,7 +38,7 @@ Known = dict[tuple[str, str], Fit | str]
 
 
 @dataclass(frozen=True)
-class Fold:
+class Compaction:
     """What one compaction does.
 
     ``more``: another one is needed after it. ``left``: the files that stay as they are.
@@ -64,7 +64,7 @@ class Fold:
         return {layout.archive_path(batch.name): len(batch.members) for batch in self.batches}
 
 
-def fold(store: GitStore, snapshot: GitSnapshot, limit: datetime, now: datetime, known: Known) -> Fold:
+def planned(store: GitStore, snapshot: GitSnapshot, limit: datetime, now: datetime, known: Known) -> Compaction:
     """The compaction at ``now`` of the months that end before ``limit``.
 
     A release without a final receipt waits for one, see `Release.closed_at`. ``known`` is filled, so that the
@@ -94,7 +94,7 @@ def fold(store: GitStore, snapshot: GitSnapshot, limit: datetime, now: datetime,
                 members.append(Member(month, name, path, entry.oid, fit.size, kind))
     found = archive_file.batches(members, highest)
     batches = tuple(islice(found, archive_file.MOST_ARCHIVES))
-    return Fold(batches, next(found, None) is not None, tuple(left))
+    return Compaction(batches, next(found, None) is not None, tuple(left))
 
 
 _KINDS: Mapping[archive_file.Kind, Callable[[SnapshotFiles], Sequence[File]]] = {
@@ -121,7 +121,7 @@ def files_of(store: GitStore, snapshot: GitSnapshot, batches: Sequence[Batch]) -
     return files
 
 
-def done_by(store: GitStore, commit: Commit, parent: GitSnapshot | None) -> Folding:
+def done_by(store: GitStore, commit: Commit, parent: GitSnapshot | None) -> ArchiveChanges:
     """A commit's changes to archives, and to files that it may have moved into them."""
     parts: dict[str, str | None] = {}
     changed: list[str] = []
@@ -145,7 +145,7 @@ def done_by(store: GitStore, commit: Commit, parent: GitSnapshot | None) -> Fold
     files = parent.files if parent else None
     there = (*files.below_resolved, *files.below_released) if files else ()
     highest = layout.last_archives(path for path, _ in there)
-    return Folding(made, deleted, highest, changed, others)
+    return ArchiveChanges(made, deleted, highest, changed, others)
 
 
 def without_moved(store: GitStore, commit: Commit) -> Commit:
@@ -153,7 +153,7 @@ def without_moved(store: GitStore, commit: Commit) -> Commit:
     if not commits.touches_archives(commit):
         return commit
     verdict = archive_file.judge(done_by(store, commit, None), commit.committed_at, store.blob_of)
-    return commits.without(commit, verdict.folded)
+    return commits.without(commit, verdict.moved)
 
 
 def _look(

@@ -35,7 +35,7 @@ READING = "reading history"
 class Step:
     """What one commit did to one escalation. ``problem`` says why a side of it cannot be read.
 
-    A compaction changes no escalation. It is one step without records, whose ``folded`` says what it moved.
+    A compaction changes no escalation. It is one step without records, whose ``archived`` says what it moved.
     If all escalations were asked for, it has no id.
     """
 
@@ -47,7 +47,7 @@ class Step:
     before: Record | None
     after: Record | None
     problem: str | None = None
-    folded: str | None = None
+    archived: str | None = None
     #: The release before and after, if the commit changed that and not the record.
     released: tuple[Release | None, Release | None] | None = None
 
@@ -254,12 +254,12 @@ def everywhere(store: GitStore, revision: str, escalation_id: str) -> list[str]:
 class _Told:
     """A commit's steps and its compaction, separated.
 
-    ``folded`` maps each id that the commit archived to the archive. ``bringing`` lists the archives that hold
+    ``archived`` maps each id that the commit archived to the archive. ``bringing`` lists the archives that hold
     other records as well.
     """
 
     commit: Commit
-    folded: Mapping[str, str]
+    archived: Mapping[str, str]
     bringing: Sequence[Archive]
 
 
@@ -273,7 +273,7 @@ def _told(store: GitStore, commit: Commit) -> _Told:
         "resolved": {layout.id_of(path) for path in deleted},
         "released": {layout.released_id(path) for path in deleted},
     }
-    folded: dict[str, str] = {}
+    archived: dict[str, str] = {}
     moved: set[str] = set()
     bringing: list[Archive] = []
     for archive in archives:
@@ -285,16 +285,16 @@ def _told(store: GitStore, commit: Commit) -> _Told:
         gone = gone_of[kind]
         ours = {name for name in files if name in gone}
         # The archive of the record is the one that is told, where its release is archived as well.
-        folded.update(
+        archived.update(
             (name, archive.path)
             for name in files
-            if name in ours and (kind == "resolved" or name not in folded)
+            if name in ours and (kind == "resolved" or name not in archived)
         )
         moved.update(path for path in deleted if _name_in(path, kind) in ours)
         if kind == "resolved" and files.keys() - gone:
             bringing.append(archive)
     rest = tuple(change for change in commit.changes if store.below(change.path) not in moved)
-    return _Told(commit._replace(changes=rest), folded, bringing)
+    return _Told(commit._replace(changes=rest), archived, bringing)
 
 
 def _name_in(path: str, kind: str) -> str | None:
@@ -357,20 +357,20 @@ def _archived(store: GitStore, told: _Told, escalation_id: str | None) -> Iterat
     commit = told.commit
 
     def step(
-        name: str, after: Record | None = None, problem: str | None = None, folded: str | None = None
+        name: str, after: Record | None = None, problem: str | None = None, archived: str | None = None
     ) -> Step:
         return Step(
-            commit.oid, commit.author, commit.email, commit.committed_at, name, None, after, problem, folded
+            commit.oid, commit.author, commit.email, commit.committed_at, name, None, after, problem, archived
         )
 
-    if escalation_id in told.folded:
-        yield step(escalation_id or "", folded=f"into {told.folded[escalation_id or '']}")
-    elif told.folded and escalation_id is None:
-        count = len(set(told.folded.values()))
-        words = f"{len(told.folded)} escalations into {count} archive{'s' if count > 1 else ''}"
-        yield step("", folded=words)
+    if escalation_id in told.archived:
+        yield step(escalation_id or "", archived=f"into {told.archived[escalation_id or '']}")
+    elif told.archived and escalation_id is None:
+        count = len(set(told.archived.values()))
+        words = f"{len(told.archived)} escalations into {count} archive{'s' if count > 1 else ''}"
+        yield step("", archived=words)
     for archive in told.bringing:
         for name, data in store.contents(archive.data, archive.ids).items():
-            if name not in told.folded and escalation_id in (None, name):
+            if name not in told.archived and escalation_id in (None, name):
                 after = _side(data)
                 yield step(name, after.record, after.problem)
