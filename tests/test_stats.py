@@ -163,18 +163,18 @@ def test_overdue_is_what_a_listing_calls_overdue() -> None:
 def test_the_first_claim_counts_where_the_record_holds_a_later_one() -> None:
     again = decided("a", "bob", 50, 60, queued_at=at(40))
     plain = decided("b", "bob", 50, 60)
-    assert [statistics.untold(one) for one in (again, plain)] == [True, False]
+    assert [statistics.has_earlier_claims(one) for one in (again, plain)] == [True, False]
     told = tally([again], claims={"esc_a": {"c0": at(10), "c1": at(50)}})
     assert told.total.time_to_claim.p50 == 600.0
     assert tally([plain]).total.time_to_claim.p50 == 3000.0
 
 
 def test_what_may_hide_a_claim_is_asked_of_history() -> None:
-    assert statistics.untold(record("a", status="claimed", claim=claim("bob", 1, until=9)))
-    assert statistics.untold(record("b", reviews=(review("alice", 3),), queued_at=at(3)))
+    assert statistics.has_earlier_claims(record("a", status="claimed", claim=claim("bob", 1, until=9)))
+    assert statistics.has_earlier_claims(record("b", reviews=(review("alice", 3),), queued_at=at(3)))
     two = decided("c", "bob", 5, 6, reviews=(review("alice", 3, number="c0"), review("bob", 6)))
-    assert statistics.untold(two)
-    assert not statistics.untold(record("d"))
+    assert statistics.has_earlier_claims(two)
+    assert not statistics.has_earlier_claims(record("d"))
 
 
 def test_who_is_born_claimed_waited_for_nobody() -> None:

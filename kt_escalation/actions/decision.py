@@ -113,7 +113,7 @@ def _proof(snapshot: Snapshot, entry: Entry, known: Proven | None, policies: Pol
     commit, landed, is_signed = snapshot.revision, end.resolved_at, False
     if known is not None:
         commit, landed, is_signed = known.commit, known.landed or end.resolved_at, known.signed
-    reopener = lookup.standing(lookup.reopeners(snapshot, record.escalation_id))
+    reopener = lookup.effective_reopening(lookup.reopeners(snapshot, record.escalation_id))
     decided = Decided(record, landed, release_of(snapshot, record), reopener)
     return Proof(entry, decided, commit, is_signed, policies)
 

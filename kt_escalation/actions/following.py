@@ -22,10 +22,10 @@ from .read_session import ReadSession
 
 #: How long closing may take, in seconds, whatever hangs.
 CLOSE_SECONDS = 2.0
-# After half of that a git that was asked to end is made to.
+# git is asked to end. After this time it is killed.
 _ASKED_SECONDS = 1.0
-#: What comes and goes while somebody waits, and ends no wait: the remote, and the locks of this clone.
-WEATHER = (RemoteUnreachable, GitLocked, LockTimeout)
+#: Errors that may go away and do not end a wait: of the remote, and of the locks of this clone.
+TRANSIENT_ERRORS = (RemoteUnreachable, GitLocked, LockTimeout)
 # So many new tips without a decision are judged at once, so that the next decision does not wait for them.
 _TIPS_AT_ONCE = 50
 
@@ -189,7 +189,7 @@ class Following:
             return ()
 
     def _failed(self, waiters: Sequence[Waiter], error: Exception) -> None:
-        passes = isinstance(error, WEATHER)
+        passes = isinstance(error, TRANSIENT_ERRORS)
         gone = f"cannot reach the remote, and will keep trying: {error.summary}" if passes else ""  # type: ignore[attr-defined]
         words, self._offline = "" if self._offline else gone, passes
         for waiter in waiters:

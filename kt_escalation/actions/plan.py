@@ -57,11 +57,11 @@ def decided(
     policies.require_sound()
     actor = permissions.actor(author.email, now, policies)
     plan = decide(snapshot, actor)
-    require_had(plan, partial)
+    raise_failures(plan, partial)
     return actor, plan
 
 
-def require_had(plan: Plan, partial: bool) -> None:
+def raise_failures(plan: Plan, partial: bool) -> None:
     """Raise the failures, unless partial results are allowed and there are some."""
     if not plan.failed or (partial and plan.records):
         return

@@ -12,7 +12,7 @@ from ..results import Result
 from ..storage.effect import OnEffect
 from ..storage.interface import Port, Progress, Snapshot
 from .commit_loop import CommitLoop, named_by
-from .plan import Decide, require_had
+from .plan import Decide, raise_failures
 from .proposing import Proposing
 from .read_session import LOCK_TIMEOUT, RETRY_TIMEOUT, ReadSession
 
@@ -64,14 +64,14 @@ class Session(ReadSession):
         actor = self.actor(snapshot)
         try:
             plan = decide(snapshot, actor)
-            require_had(plan, partial)
+            raise_failures(plan, partial)
         except KtError as error:
             # The actor's own open proposal may have what is missing here, as a claim is for a decision.
             tip = None if branch is None else self._proposed_tip(snapshot, named_by(error), branch)
             if tip is None:
                 raise
             plan = decide(tip, actor)
-            require_had(plan, partial)
+            raise_failures(plan, partial)
         replaced = tuple(change.old.record for change in plan.changes if change.old)
         return Result(
             plan.records,

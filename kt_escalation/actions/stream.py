@@ -58,7 +58,7 @@ def raised(
             except SeveralFailed as error:
                 if not partial:
                     raise
-                result = _none_had(items, error)
+                result = _all_failed(items, error)
             yield result
             first = lines[-1].number + 1
     except KeyboardInterrupt:
@@ -130,7 +130,7 @@ def _item(line: bytes, provider: str | None, model: str | None) -> drafts.Item:
     return drafts.read_line(line, provider=provider, model=model)
 
 
-def _none_had(items: Sequence[tuple[int, drafts.Item]], error: SeveralFailed) -> Result:
+def _all_failed(items: Sequence[tuple[int, drafts.Item]], error: SeveralFailed) -> Result:
     """The result of a flush in which every line failed."""
     faults = {failure.where: failure.error for failure in error.failures}
     lines = tuple(Line(number, error=faults.get(number)) for number, _ in items)

@@ -18,7 +18,7 @@ from ..storage.interface import Entry, Snapshot
 from ..storage.poll import Poll
 from . import decision, inputs, sweep, use
 from .decision import Proof
-from .following import WEATHER, Look, Waiter
+from .following import TRANSIENT_ERRORS, Look, Waiter
 from .read_session import ReadSession
 from .session import Session
 
@@ -135,7 +135,7 @@ def _swept(session: Session, escalation_id: str, tell: Callable[[str], None]) ->
     """
     try:
         return sweep.sweep(session, only=[escalation_id]).result.changed
-    except (*WEATHER, RetriesExhausted, OutcomeUnknown) as error:
+    except (*TRANSIENT_ERRORS, RetriesExhausted, OutcomeUnknown) as error:
         tell(error.message)
         return False
 

@@ -280,7 +280,7 @@ class Releases:
         found = list(lookup.reopeners(snapshot, name))
         names = {name, *(one.escalation_id for one in found)}
         found += [one for one in lost if one.reopens in names]
-        return lookup.standing(found, known.illegal.keys() | known.waived)
+        return lookup.effective_reopening(found, known.illegal.keys() | known.waived)
 
     def _restored(self, commit: Commit, now: Policies, name: str) -> bool:
         """Whether an admin restored the legal files of an illegal release, or deleted them all if there were none."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..actions import decide, decision, get, inputs, listing, use
-from ..actions.following import WEATHER, Following, Look, Waiter
+from ..actions.following import TRANSIENT_ERRORS, Following, Look, Waiter
 from ..actions.listing import Filters
 from ..actions.opening import opened
 from ..actions.options import Options
@@ -317,7 +317,9 @@ class Core:
             held.releasing.clear()
             if held.gone:
                 return
-            again = isinstance(found, (*WEATHER, RetriesExhausted, OutcomeUnknown)) and not self._closed
+            again = (
+                isinstance(found, (*TRANSIENT_ERRORS, RetriesExhausted, OutcomeUnknown)) and not self._closed
+            )
             if isinstance(found, Decision):
                 found = self._uses.given(found)
         if again:

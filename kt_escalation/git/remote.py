@@ -121,17 +121,17 @@ class Remotes(Git):
             *("push", "--porcelain", "--no-progress", *held, "--"),
             *(remote, refspec or f"{commit}:refs/heads/{branch}"),
         ]
-        account, env = None, {}
+        trace, env = None, {}
         if self._may_trace():
             # The trace goes to stderr, which is always read. If it went to a file, a failed write would be
             # unnoticed.
-            account, env = Account(), dict.fromkeys(_TRACES, "2")
+            trace, env = PushTrace(), dict.fromkeys(_TRACES, "2")
             if self._is_path(remote):
                 # Hooks on the remote would inherit it.
                 program = self.config.get(f"remote.{remote}.receivepack", "git-receive-pack")
                 unset = " ".join(f"-u {name}" for name in _TRACES)
                 args.insert(args.index("--"), f"--receive-pack=env {unset} {program}")
-        return Push(self._start(args, env=env, session=True, on_stderr=account), account)
+        return Push(self._start(args, env=env, session=True, on_stderr=trace), trace)
 
     def _may_trace(self) -> bool:
         """Whether kt may trace a push.
@@ -151,7 +151,7 @@ class Remotes(Git):
         return os.path.isdir(os.path.join(self.toplevel or self.git_dir, where))  # noqa: PTH112, PTH118 - names too long
 
 
-class Account:
+class PushTrace:
     """Reads git's trace of a push while it runs."""
 
     def __init__(self) -> None:
@@ -169,9 +169,9 @@ class Account:
 class Push:
     """A push from its start to its end."""
 
-    def __init__(self, process: Underway, account: Account | None) -> None:
+    def __init__(self, process: Underway, trace: PushTrace | None) -> None:
         self._process = process
-        self._account = account
+        self._trace = trace
 
     def answer(self, timeout: float) -> Done | None:
         """The finished process, or None if it does not end within ``timeout`` seconds.
@@ -186,7 +186,7 @@ class Push:
 
     def has_sent(self) -> bool:
         """Whether git is known to have sent something."""
-        return self._account is not None and self._account.has_sent
+        return self._trace is not None and self._trace.has_sent
 
     def may_have_sent(self) -> bool:
         """Whether git may have sent anything. It sends nothing before the remote has listed its refs.
@@ -194,4 +194,4 @@ class Push:
         To be called after the end of the push. If the trace does not tell, the answer is yes.
         """
         # If the line about git's own start is missing, nothing was traced at all.
-        return self._account is None or not self._account.has_begun or self._account.has_sent
+        return self._trace is None or not self._trace.has_begun or self._trace.has_sent

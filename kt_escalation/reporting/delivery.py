@@ -410,7 +410,7 @@ class CursorFile:
             raise BadInput(problem=f"{self.path} cannot be written: {error.strerror}") from None
 
 
-class ToldFile:
+class NoticesFile:
     """A file with the ids of notices that were sent, one on each line, flushed to disk each time."""
 
     def __init__(self, name: str) -> None:

@@ -69,20 +69,20 @@ def stats(
             period=period,
             window=window,
         )
-        untold = set()
+        earlier = set()
         # git lists releases before what is resolved.
         used: dict[str, Release] = {}
         for entry in _entries(snapshot, invalid, used):
-            if numbers.untold(entry.record):
-                untold.add(entry.record.escalation_id)
+            if numbers.has_earlier_claims(entry.record):
+                earlier.add(entry.record.escalation_id)
             else:
                 tally.add(entry.record, used.get(entry.record.escalation_id))
-        if untold:
+        if earlier:
             if store.repository.is_shallow:
                 raise ShallowClone(where=str(path))
-            claims.update(taken(store, snapshot.revision, untold))
+            claims.update(taken(store, snapshot.revision, earlier))
             for entry in _entries(snapshot, [], used):
-                if entry.record.escalation_id in untold:
+                if entry.record.escalation_id in earlier:
                     tally.add(entry.record, used.get(entry.record.escalation_id))
         rows = tally.reviewers if by == "reviewer" else tally.rows(by) if by else ()
         kind = period if by == "period" else None

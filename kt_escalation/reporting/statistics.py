@@ -110,7 +110,7 @@ def period_of(moment: datetime, period: Period) -> str:
     return moment.isoformat()[: 10 if period == "day" else 7]
 
 
-def untold(record: Record) -> bool:
+def has_earlier_claims(record: Record) -> bool:
     """Whether a record has, or may have, earlier claims that only history shows.
 
     The record holds its last claim. There was an earlier one if it was queued again after it was raised, if
@@ -205,7 +205,7 @@ class Tally:
     """Counts records one by one, in total and for each kind of group in ``by``.
 
     Several names of one person on the roster are counted as one person. ``claims`` are those of the records
-    that are `untold`. ``origin`` returns the record that another one reopens, or None if it is unknown.
+    with earlier claims. ``origin`` returns the record that another one reopens, or None if it is unknown.
     """
 
     def __init__(

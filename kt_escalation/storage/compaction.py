@@ -64,7 +64,9 @@ class Compaction:
         return {layout.archive_path(batch.name): len(batch.members) for batch in self.batches}
 
 
-def planned(store: GitStore, snapshot: GitSnapshot, limit: datetime, now: datetime, known: Known) -> Compaction:
+def planned(
+    store: GitStore, snapshot: GitSnapshot, limit: datetime, now: datetime, known: Known
+) -> Compaction:
     """The compaction at ``now`` of the months that end before ``limit``.
 
     A release without a final receipt waits for one, see `Release.closed_at`. ``known`` is filled, so that the

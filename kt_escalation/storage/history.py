@@ -251,7 +251,7 @@ def everywhere(store: GitStore, revision: str, escalation_id: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Separated:
     """A commit's steps and its compaction, separated.
 
     ``archived`` maps each id that the commit archived to the archive. ``bringing`` lists the archives that hold
@@ -263,11 +263,11 @@ class _Told:
     bringing: Sequence[Archive]
 
 
-def _told(store: GitStore, commit: Commit) -> _Told:
+def _separated(store: GitStore, commit: Commit) -> _Separated:
     new = {store.below(change.path): change.new or "" for change in commit.changes if change.old is None}
     archives = among(new)
     if not archives:
-        return _Told(commit, {}, ())
+        return _Separated(commit, {}, ())
     deleted = [store.below(change.path) for change in commit.changes if change.new is None]
     gone_of = {
         "resolved": {layout.id_of(path) for path in deleted},
@@ -294,7 +294,7 @@ def _told(store: GitStore, commit: Commit) -> _Told:
         if kind == "resolved" and files.keys() - gone:
             bringing.append(archive)
     rest = tuple(change for change in commit.changes if store.below(change.path) not in moved)
-    return _Told(commit._replace(changes=rest), archived, bringing)
+    return _Separated(commit._replace(changes=rest), archived, bringing)
 
 
 def _name_in(path: str, kind: str) -> str | None:
@@ -304,7 +304,7 @@ def _name_in(path: str, kind: str) -> str | None:
 def _read(
     store: GitStore, batch: Sequence[Commit], escalation_id: str | None, sides: Sides
 ) -> Iterator[Step]:
-    told = [_told(store, commit) for commit in batch]
+    told = [_separated(store, commit) for commit in batch]
     commits = [one.commit for one in told]
     sides.learn(
         {
@@ -352,7 +352,7 @@ def _read(
                 )
 
 
-def _archived(store: GitStore, told: _Told, escalation_id: str | None) -> Iterator[Step]:
+def _archived(store: GitStore, told: _Separated, escalation_id: str | None) -> Iterator[Step]:
     """The steps of a commit that concern archives: records that it archived, and records that arrived in archives."""
     commit = told.commit
 

@@ -124,7 +124,7 @@ def open_reopener(snapshot: Snapshot, escalation_id: str, *, but: str | None = N
     return None
 
 
-def standing(reopeners: Iterable[Record], suspect: Container[str] = ()) -> Record | None:
+def effective_reopening(reopeners: Iterable[Record], suspect: Container[str] = ()) -> Record | None:
     """The reopening that replaces the decision on the original, or None: the newest open one, else the newest.
 
     A withdrawn reopening counts only if it is ``suspect``.

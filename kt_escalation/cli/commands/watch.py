@@ -220,10 +220,10 @@ class _Place:
     """Stores the position and the sent notices in files; in memory without ``cursor``."""
 
     def __init__(self, cursor: str | None) -> None:
-        from ...reporting.delivery import CursorFile, ToldFile
+        from ...reporting.delivery import CursorFile, NoticesFile
 
         self._file = CursorFile(cursor) if cursor else None
-        self._notices = ToldFile(f"{cursor}{_TOLD}") if cursor else None
+        self._notices = NoticesFile(f"{cursor}{_TOLD}") if cursor else None
         self._left_out: str | None = None
         self._written = float("-inf")
 
