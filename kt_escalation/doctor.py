@@ -211,7 +211,7 @@ def _branch(
 def _contents(session: ReadSession, snapshot: Snapshot, policies: Policies) -> Iterator[Finding]:
     """The faults in the store's files, which an admin can fix. Without a roster everybody is an admin."""
     fixed_by = ADMIN
-    # Who nobody is finds it out by another finding.
+    # A missing identity is another finding.
     with suppress(KtError):
         author = session.port.author()
         fixed_by = (

@@ -98,7 +98,8 @@ class Found:
     quorum: Quorum | None = None
     deadline: datetime | None = None
     overdue: str | None = None
-    #: What the decision releases instead of what was proposed, the digest of what it releases, and its use.
+    #: The amendment that is released in place of the request, the digest of what is released, and the use of
+    #: the decision.
     amendment: Amendment | None = None
     digest: str | None = None
     release: Release | None = None

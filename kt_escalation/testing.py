@@ -62,7 +62,8 @@ class MemoryRemote:
         self.made = 1
         #: Held while a commit is added, so that several threads may push.
         self.lock = Lock()
-        #: What each other branch holds: its commit, and the one of the store branch that it was made on.
+        #: The content of each other branch: its commit, and the commit of the store branch that it was made
+        #: on.
         self.branches: dict[str, tuple[MemoryCommit, MemoryCommit]] = {}
 
     def store(self, email: str, name: str = "", **options: Unpack[OpenOptions]) -> Store:
@@ -200,7 +201,7 @@ class MemoryStore:
         self._remote = remote
         self._author = author
         self.remote = "memory"
-        # What this person has seen last, as a clone's remote-tracking ref; and what is only guessed.
+        # The newest state that this person has seen, like a clone's remote-tracking ref; and a guess.
         self._seen = remote.commits[-1]
         self._guessed: str | None = None
 

@@ -14,7 +14,7 @@ from ..rules.permissions import Actor
 from ..storage.interface import Snapshot
 from ..storage.lookup import deciders
 
-# How many different reasons are told why nothing is for somebody.
+# How many different reasons a message lists.
 _MOST_REASONS = 3
 
 
@@ -51,7 +51,7 @@ def standing(row: RecordSummary) -> tuple[object, ...]:
 
     Two escalations with the same standing get the same answer at the same time.
     """
-    # Who decided the one that it reopens is not in the row.
+    # The row does not say who decided the escalation that it reopens.
     alone = row.escalation_id if row.reopens is not None else None
     return row.status, row.team_id, row.user_id, row.barred, alone
 
@@ -69,7 +69,7 @@ def is_claimable(snapshot: Snapshot, record: Record, actor: Actor) -> bool:
     try:
         return permissions.why_not(record, actor.policies, actor.name, deciders(snapshot, record)) is None
     except UnreadableRecord:
-        # Whether the actor is one who decided already cannot be known.
+        # It is not known here whether the actor has already decided.
         return False
 
 

@@ -143,7 +143,7 @@ class _Next:
                 why.held(record.claim.claimed_by)
                 continue
             if permissions.has_reviewed(record, actor.policies, actor.name):
-                # It may be claimed again, but only to decide otherwise, and so by its id.
+                # The actor may claim it again only to decide otherwise, and therefore only by its id.
                 why.reviewed(record, actor)
                 continue
             try:
@@ -179,7 +179,7 @@ class _Next:
         )
 
     def _claimed(self, snapshot: Snapshot, actor: Actor, escalation_id: str, held: int) -> Change | None:
-        # What is written is based on the record itself, never on what this clone's cache has kept of it.
+        # The new record is based on the record itself, never on this clone's cache.
         entry = lookup.entry(snapshot, escalation_id)
         deciders = lookup.deciders(snapshot, entry.record)
         after = size_limits.require_fit(

@@ -30,12 +30,12 @@ from ..storage.interface import (
 from .plan import Decide, Plan, decided, result_of
 from .proposing import Proposing, default_name
 
-# The first pause after a lost race is as long as the attempt was and this at least, and is doubled each
-# time up to the longest; the real one is a random part of it.
+# The first pause after a lost race is as long as the attempt, and at least this long. It doubles each time,
+# up to the longest. The real pause is a random part of it.
 FIRST_PAUSE = 0.08
 LONGEST_PAUSE = 1.5
 MOST_DOUBLINGS = 10
-# What a fetch is given at least, in seconds, however late it is.
+# The least time for a fetch, in seconds, even if the time is over.
 LEAST_FOR_FETCH = 0.1
 
 
@@ -60,8 +60,8 @@ class _Attempts:
     remote: str | None
     progress: Progress | None = None
     count: int = 0
-    # What the remote said when it last did not take a push, the tip for which that was, and the former once it is
-    # known that nobody was first.
+    # The remote's message when it last refused a push, and the tip at that time. The third is the message
+    # once it is known that no other commit was first.
     said: str = ""
     said_of: str = ""
     stuck: str = ""
@@ -124,7 +124,7 @@ class _Change(Effect):
     #: Whether it may be decided by the policies as this clone keeps them.
     kept: bool = False
     result: Result | None = None
-    #: What kept the last answer away, where a push has none; and each push that has none.
+    #: Why the last push has no answer, and all pushes without an answer.
     unanswered: str = ""
     sent: list[_Sent] = field(default_factory=list)
 
@@ -186,8 +186,8 @@ class CommitLoop:
         try:
             warning = self._commit(change)
         except (Exception, KeyboardInterrupt) as caught:
-            # The one place that says how it ended. It looks at the record alone: what was raised, and from
-            # where, says nothing about the ref.
+            # Only this place decides the outcome. It looks only at the record: an exception says nothing
+            # about the ref.
             words = _words(caught)
             if change.outcome is Outcome.SENT:
                 words = "; then: ".join(filter(None, [change.unanswered, words]))
@@ -241,8 +241,8 @@ class CommitLoop:
             except Stale as stale:
                 attempts.said, attempts.said_of = str(stale), snapshot.revision
             except RemoteUnreachable:
-                # Only a push that is out there makes it worth asking again. If the time ran out while a remote was
-                # asked that had answered before, the time is what was missing.
+                # Asking again makes sense only after a push without an answer. If the time ran out while the
+                # remote was asked and it had answered before, the time was too short.
                 if not change.sent and (attempts.count == 1 or not attempts.are_over):
                     raise
             attempts.pause()
@@ -262,7 +262,7 @@ class CommitLoop:
         try:
             actor, plan = decided(change.decide, change.partial, snapshot, author, now, kept=change.kept)
         except KtError as error:
-            # Only the newest state may say no.
+            # A refusal must come from the newest state.
             self.port.confirm(snapshot, attempts.left())
             own = self._on_own(change, snapshot, attempts, author, now, named_by(error), "")
             if own is None:
@@ -275,7 +275,7 @@ class CommitLoop:
             if own is not None:
                 onto, snapshot, plan = own
         if onto is not None and not plan.changes:
-            # What is asked for is on the branch by now.
+            # The branch has the requested change already.
             change.result = self._proposing.result(plan, onto.branch, snapshot.revision, found=True)
             change.found(snapshot.revision)
             return True
@@ -385,17 +385,17 @@ class CommitLoop:
         try:
             refusal = change.send(prepared.commit, send)
         except Exception as error:
-            # Whatever that was, the push may have landed: the next look at the remote tells.
+            # The push may have landed: the next look at the remote shows it.
             change.unanswered = _words(error)
             return False
         change.sent.remove(out)
         if isinstance(refusal, Stale | PushRefused) and onto is None:
-            # What was asked beside the push may have told the newest by now, or that nobody is let in.
+            # The fetch beside the push may have found the newest tip by now, or that access is denied.
             self.port.confirm(snapshot, attempts.left())
         if refusal is not None:
             raise refusal
         prepared.settle()
-        # Some servers say in their answer to the push where a pull request is opened.
+        # Some servers print the address that opens a pull request.
         change.result = self._result(plan, prepared, onto)
         return True
 
@@ -420,7 +420,7 @@ class CommitLoop:
             while not self._looked(change, max(end - time.monotonic(), LEAST_FOR_FETCH)):
                 if time.monotonic() >= end:
                     return
-                # What was sent may still be on its way.
+                # A push that was sent may still be under way.
                 time.sleep(LOOK_AGAIN)
 
     def _looked(self, change: _Change, timeout: float) -> bool:
@@ -468,7 +468,7 @@ def _words(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt | Interrupted):
         return "interrupted"
     if isinstance(error, KtError):
-        # Without its remedy, and without a word of what has changed: that is what is not known.
+        # Without the remedy, and without a word on what has changed: that is not known.
         return error.summary
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

@@ -97,7 +97,7 @@ def proofs(
             found.append(known)
             continue
         try:
-            # What the judge refuses is told even where the policies cannot be read.
+            # A refusal of the judge is reported even if the policies cannot be read.
             policies = policies or assemble(*snapshot.policies())
             found.append(_proof(snapshot, entry, known, policies))
         except KtError as error:

@@ -22,7 +22,7 @@ from .session import Session
 Rule = Callable[[Snapshot, Actor, Entry, int], Record]
 #: What a commit's subject adds to its action, from the records before the change.
 Detail = Callable[[Sequence[Record]], str]
-#: What is to be said about a record before it is written, None for nothing.
+#: A warning about a record before it is written, or None.
 Warn = Callable[[Snapshot, Actor, Record], str | None]
 
 

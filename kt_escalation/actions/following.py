@@ -20,13 +20,14 @@ from . import decision
 from .decision import Proof
 from .read_session import ReadSession
 
-#: How long closing may take, in seconds, whatever hangs.
+#: How long closing may take, in seconds, even if something hangs.
 CLOSE_SECONDS = 2.0
 # git is asked to end. After this time it is killed.
 _ASKED_SECONDS = 1.0
 #: Errors that may go away and do not end a wait: of the remote, and of the locks of this clone.
 TRANSIENT_ERRORS = (RemoteUnreachable, GitLocked, LockTimeout)
-# So many new tips without a decision are judged at once, so that the next decision does not wait for them.
+# After this many new tips without a decision they are judged, so that the next decision does not wait for
+# that.
 _TIPS_AT_ONCE = 50
 
 
@@ -58,7 +59,8 @@ class Waiter:
         self.poll = poll
         self.told = told
         self.due = time.monotonic()
-        #: Whether a look has shown the record, and the last that was shown: of which commit, and the id of its bytes.
+        #: Whether a look has shown the record; and the commit and the blob id of the last state that was
+        #: shown.
         self.has_looked = False
         self.revision = self.blob = ""
 
@@ -74,7 +76,7 @@ class Waiter:
         try:
             entry = lookup.entry(snapshot, self.escalation_id)
         except NotFound:
-            # Where it is the beginning of ids, the error says so.
+            # If it is a prefix of ids, the error says so.
             lookup.whole(snapshot, self.escalation_id)
             raise
         news = entry.blob != self.blob
@@ -108,9 +110,9 @@ class Following:
         self._began = float("-inf")
         self._offline = False
         self._judged = ""
-        # New tips since the judge has caught up, and how many are too many.
+        # The number of new tips since the last judging, and the number that starts a judging.
         self._tips, self._most_tips = 0, 1 if eager else _TIPS_AT_ONCE
-        #: How many looks there were at the remote, and how many of them failed.
+        #: The number of looks at the remote, and of those that failed.
         self.looks = self.failures = 0
 
     def attend(self, waiter: Waiter) -> None:
@@ -153,7 +155,7 @@ class Following:
             try:
                 self._round(waiters)
             except Exception as error:
-                # Nobody else can tell those who wait, whatever it was, and they would wait for ever.
+                # Nobody else can tell the waiters about this error. They would wait for ever.
                 self.failures += 1
                 for waiter in waiters:
                     with suppress(Exception):
@@ -164,7 +166,7 @@ class Following:
         self._began = time.monotonic()
         self.looks += 1
         try:
-            # A new one needs an answer that was asked for since; others may share what this clone was told lately.
+            # A new waiter needs a newer answer from the remote. For the others, a recent answer is enough.
             max_age = min(waiter.poll.pause / 2 if waiter.has_looked else 0.0 for waiter in waiters)
             snapshot = self._session.snapshot(fetch=True, max_age=max_age)
             if snapshot.revision != self._judged:
@@ -184,7 +186,7 @@ class Following:
                 if left <= 0:
                     return [*self._waiters]
                 self._changed.wait(left)
-            # Whoever comes from now on starts another thread.
+            # A waiter that comes from now on starts another thread.
             self._thread = None
             return ()
 
@@ -231,7 +233,7 @@ class Following:
         if not session.has_git:
             return
         if snapshot.revision != self._judged:
-            # It only saves requests: what cannot be read is an error of the record that needs it.
+            # This only saves requests. A record that cannot be read is reported by the waiter that needs it.
             with suppress(KtError):
                 snapshot.learn([waiter.escalation_id for waiter in waiters])
         if session.watched is None:
@@ -246,7 +248,7 @@ class Following:
         watched = self._session.watched
         if watched is not None and self._tips >= self._most_tips:
             self._tips = 0
-            # What it cannot judge is an error for the next decision.
+            # A failure of the judge is reported with the next decision.
             with suppress(KtError):
                 watched.catch_up(snapshot.revision, self._session.clock())
 
@@ -258,7 +260,7 @@ class Following:
             if look.ends:
                 del self._waiters[waiter]
             else:
-                # Pauses begin with the look, so that the next one is not later the longer the judge takes.
+                # Pauses begin with the look, so that a slow judge does not delay the next look.
                 waiter.due = waiter.poll.due(self._began)
         if look.entry is not None or look.words or look.ends:
             waiter.told(look)

@@ -66,6 +66,6 @@ def available(session: ReadSession, it: Found) -> tuple[AvailableAction, ...]:
         held=candidates.held(snapshot, actor),
         reopener=lookup.open_reopener(snapshot, record.escalation_id) if record.resolution else None,
     )
-    # Those who decided what it reopens may not get it, and here they are not known.
+    # The people who decided the escalation that it reopens may not get it, and they are not known here.
     barred = ("claim", "assign") if unknown else ()
     return tuple(AvailableAction(one.action, unknown) if one.action in barred else one for one in could)

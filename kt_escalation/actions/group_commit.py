@@ -13,7 +13,7 @@ from ..errors import Interrupted, OutcomeUnknown
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
-#: So many share one commit at most.
+#: The most items in one commit.
 MOST = 500
 #: How long an interrupted caller waits for the answer to the push under way, in seconds.
 INTERRUPT_SECONDS = 5.0
@@ -37,7 +37,7 @@ class GroupCommit(Generic[_Item, _Answer]):
     def __init__(self, land: Callable[[Sequence[_Item]], Sequence[_Answer | Exception]]) -> None:
         self._land = land
         self._calls: list[_Call[_Item, _Answer]] = []
-        # A caller that is interrupted while it gives the lead back does not wait for itself.
+        # A leader that is interrupted while it hands over does not wait for itself.
         self._gathering, self._leading = threading.RLock(), threading.RLock()
 
     def join(self, item: _Item) -> _Answer:
@@ -79,7 +79,7 @@ class GroupCommit(Generic[_Item, _Answer]):
         except Exception as error:
             failure = error
         finally:
-            # Also where something else is raised: nobody waits for ever, and nobody is told what is not known.
+            # Also after other exceptions: nobody may wait for ever, or get an answer that is not known.
             for number, call in enumerate(calls):
                 call.answer = answers[number] if answers else failure or _unknown()
 

@@ -43,7 +43,7 @@ _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9._, -]*\])? *(@ *(?P<url>\S+)|[~=!<>][^/\\]*)?",
     re.ASCII,
 )
-# What pip takes for a file, if one of that name lies where the job runs.
+# pip takes this for a file if there is one of that name in the job's folder.
 _ARCHIVE = re.compile(r".*\.(whl|zip|t?gz|tar|t?bz2?|t?xz|t?lz|lzma)", re.ASCII | re.IGNORECASE)
 _ADDRESS = re.compile(r"((git\+)?(https|ssh)://|file:///)\S+", re.ASCII)
 
@@ -189,7 +189,8 @@ def _begin(
             new = base is None or not store.holds(base)
             files = _policies(store) if new else {}
             if new:
-                # A store begins with its queue: what is raised after this commit has a past that can be judged.
+                # The store begins with its queue, so records that are raised after this commit have a history
+                # that can be judged.
                 files[store.full(f"{layout.QUEUE}/.gitkeep")] = b""
             check, warnings = _check(store, base, ci, install) if ci else ({}, ())
             files |= check

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..storage.interface import Progress
 
 
-#: How many lines of a stream are raised together at most, where nobody says it.
+#: The default for the most lines of a stream in one commit.
 FLUSH_COUNT = 1_000
 
 

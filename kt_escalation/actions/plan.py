@@ -33,7 +33,7 @@ class Plan:
     find: str | None = None
     #: Files that are written (None: deleted) beside the records that change, by path.
     others: Mapping[str, bytes | None] = field(default_factory=dict)
-    #: What the branch is called after ``kt/`` on which it is proposed, where its message names no escalation.
+    #: The rest of the proposal's branch name after ``kt/``, if its message names no escalation.
     called: str = ""
 
     @property

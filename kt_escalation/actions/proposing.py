@@ -15,7 +15,7 @@ from ..storage.commit_message import Message
 from ..storage.interface import PROPOSALS, Port, Proposal, Snapshot
 from .plan import Decide, Plan, result_of
 
-# The time of an act that only says who acts.
+# The time of an actor who only reads.
 NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -81,7 +81,7 @@ class Proposing:
                 there.base.find(change.new.escalation_id) != snapshot.find(change.new.escalation_id)
                 for change in plan.changes
             )
-            # What is proposed besides records are policies.
+            # Other proposals than those of records are about policies.
             overtaken |= bool(plan.others) and there.base.policies()[0] != snapshot.policies()[0]
             if mine and overtaken and alike:
                 return None
@@ -106,7 +106,8 @@ class Proposing:
             error.what = f"{commit} by you"
             error.hint += ", or delete that branch with `git push {remote:sh} --delete {branch:sh}`"
         elif alike and isinstance(plan.message, Message):
-            # A branch with a name of its own may propose whatever, one with ours proposes what it is called for.
+            # A branch with its own name may propose anything. A branch with our name proposes what the name
+            # says.
             to = f"to {plan.message.action}" if name == default_name(plan) else "a change of"
             listed = _listed(plan.message.escalation_ids)
             error.says = f"{{by}} proposes {to} {listed} already, on {{branch}} ({commit})"

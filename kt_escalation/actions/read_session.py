@@ -38,7 +38,7 @@ class ReadSession:
         self.clock = clock or (lambda: datetime.now(UTC))
         self.lock_timeout = min(lock_timeout, LONGEST_WAIT)
         self.retry_timeout = min(retry_timeout, LONGEST_WAIT)
-        #: What judges the records that somebody waits for, once anybody does.
+        #: The judge for the records that somebody waits for, created at the first wait.
         self.watched: Watched | None = None
         self._following: Following | None = None
         self._opening = threading.Lock()

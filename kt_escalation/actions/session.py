@@ -33,7 +33,7 @@ class Session(ReadSession):
     ) -> None:
         super().__init__(port, clock, lock_timeout, retry_timeout)
         self.progress = progress
-        #: Where new ids get their randomness from.
+        #: The source of randomness for new ids.
         self.random_bytes: Callable[[int], bytes] = os.urandom
         self._loop = CommitLoop(
             port, self.clock, self.lock_timeout, self.retry_timeout, follow_checkout, progress, on_effect
@@ -66,7 +66,8 @@ class Session(ReadSession):
             plan = decide(snapshot, actor)
             raise_failures(plan, partial)
         except KtError as error:
-            # The actor's own open proposal may have what is missing here, as a claim is for a decision.
+            # The actor's own open proposal may have what is missing here, for example the claim for a
+            # decision.
             tip = None if branch is None else self._proposed_tip(snapshot, named_by(error), branch)
             if tip is None:
                 raise

@@ -17,12 +17,12 @@ from ..model.vocabulary import MAX_BYTES
 from ..results import Line, Result
 from . import drafts
 
-# However many lines may be raised together, their bytes are no more than about this.
+# The most bytes of lines in one commit, approximately.
 _FLUSH_BYTES = 8 * 1024 * 1024
-# A record is smaller than this even where JSON writes each character as an escape and an event says more.
+# A record is smaller than this, even if JSON escapes each character and an event has more keys.
 MAX_LINE = 4 * MAX_BYTES
 _READ_BYTES = 64 * 1024
-# select(2) takes no more than some years; whoever asks for more than this waits this long.
+# select(2) accepts at most some years. A longer time is cut to this.
 _LONGEST_WAIT = 20 * 86_400.0
 
 
@@ -48,7 +48,7 @@ def raised(
     model: str | None,
 ) -> Iterator[Result]:
     """The results of `Store.raise_stream`."""
-    # The first line of which nobody knows yet what became of it.
+    # The first line without a known result.
     first = 1
     try:
         for lines in flushes(source, flush_count, flush_every):

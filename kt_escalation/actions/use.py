@@ -20,7 +20,7 @@ from . import decision, inputs
 from .plan import Plan
 from .session import Session
 
-#: The clone's note of the release ids that it made up, by escalation, and how many of them it keeps.
+#: The clone's note of the release ids that it created, by escalation, and how many of them it keeps.
 RELEASES, _KEPT = "releases", 1_000
 _DIGEST = re.compile(r"(hmac-)?sha256:[0-9a-f]{64}", re.ASCII)
 _RESULT = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)

@@ -24,7 +24,7 @@ from .session import Session
 
 # How often the caller's own `stop` is looked at, in seconds.
 _STOP_SECONDS = 0.1
-# After so many seconds a sweep that could not be done, or not yet, is tried again.
+# After this many seconds a sweep is tried again that failed or found nothing due.
 _SWEEP_AGAIN_SECONDS = 1.0
 
 
@@ -124,7 +124,7 @@ def sweeping(
             )
             if is_over and not swept:
                 raise
-        # What is not due yet by the tolerance for clocks, and what could not be reached, is tried again.
+        # Try again if the deadline is within the clock tolerance, or if the remote could not be reached.
         snapshot, least = session.snapshot(), 0.0 if swept else _SWEEP_AGAIN_SECONDS
 
 

@@ -38,7 +38,7 @@ class Call:
             request_id=self.request_id,
             show=self.show,
             reason_code=self.reason_code,
-            # What describes a call may hold its arguments.
+            # The description of a call may contain its arguments.
             event_context={"description": self.description} if self.description and self.show else None,
         )
 
@@ -95,7 +95,7 @@ def decide(
             yield lambda name=name, digest=digest, left=left: gateway.wait(  # type: ignore[misc]
                 name, timeout=left, digest=digest, amended=True
             )
-        # What comes of these is for when it is taken.
+        # These errors are reported when the decision is taken.
         except (ReleaseNeeded, ReleaseExpired, AlreadyReleased):
             continue
     found = []
@@ -116,7 +116,7 @@ def _taken(
     except ReleaseExpired as error:
         return Verdict(name, "expired", False, call.arguments, str(error))
     except AlreadyReleased as error:
-        # Only the journal knows who had it: names in the store are chosen by others.
+        # Only the journal knows who got the decision: names in the store are chosen by others.
         if not again or (yield lambda: gateway.gave(name)) != error.release_id:
             raise
         # It was proved and released before; the remote must still have exactly that release.

@@ -71,14 +71,15 @@ class Reviews:
         found = yield lambda: state(config)
         if not found.next:
             return found.values
-        # What the graph has been handed before is used now; only an interrupt without an answer is left afterwards.
+        # The graph now uses the values that it was given before. Then only interrupts without an answer are
+        # left.
         return (yield from self._on(invoke, state, None, config, again=True))
 
     def _on(
         self, invoke: _Invoke, state: _State, given: Any, config: Mapping[str, Any], *, again: bool
     ) -> Steps[Any]:
         command = sdk("langgraph.types", "langgraph").Command
-        # Written before it goes on, so that what was handed over is never handed over twice.
+        # Written before the graph continues, so that a decision is never passed on twice.
         result = yield lambda: invoke(given, config, durability="sync")
         while left := (yield lambda: state(config)).interrupts:
             answers = yield from self._answers(config, left, again)

@@ -58,7 +58,7 @@ def draft_of(
     known = {**(request_data.get("metadata") or {}), **(request_data.get("litellm_metadata") or {})}
     caller: list[Any] = contracts.litellm_caller(known)
     if body["input_type"] == "response":
-        # The same answer to another question is another answer.
+        # The same answer to another question is a different answer.
         caller.append({name: request_data.get(name) for name in ("messages", "prompt", "input")})
     prompts = request_data.get("prompt")
     return contracts.litellm_draft(
@@ -67,7 +67,7 @@ def draft_of(
         excerpt,
         request_id=contracts.request_id(headers),
         caller=caller,
-        # One request may bring several prompts, and its model another answer each time.
+        # One request may have several prompts, and the model answers each differently.
         several=isinstance(prompts, list) and len(prompts) > 1,
     )
 

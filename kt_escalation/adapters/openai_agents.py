@@ -75,7 +75,7 @@ class Reviews:
             Call(name, given, f"{self._caller}:{run_id}:{call_id}", None, self._reason_code, self._show)
             for name, given, call_id in calls_of(items)
         ]
-        # The SDK runs what the model has asked for, so nothing that people have changed may be taken.
+        # The SDK runs the model's own call, so an amended decision must not be taken.
         verdicts = await run_async(decide(self._gateway, calls, self._timeout, amends=False))
         for item, verdict in zip(items, verdicts, strict=True):
             if verdict.release:

@@ -6,8 +6,8 @@ import gc
 import os
 import sys
 
-# What a command reads lives until it ends. Python's default would search it for cycles so often that a list of
-# 10,000 takes a tenth longer, and would find next to nothing.
+# The values that a command reads live until it ends. Python's default collects garbage so often that a list
+# of 10,000 takes a tenth longer, and it would find almost nothing.
 _OBJECTS_BETWEEN_COLLECTIONS = 100_000
 
 

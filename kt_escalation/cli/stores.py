@@ -33,7 +33,7 @@ class Work:
         self.changes = False
         #: The effect of each of its changes.
         self.effects: deque[Effect] = deque()
-        #: Whether the command reports each change itself, when it is made, and goes on.
+        #: Whether the command reports each change itself when it is made, and then continues.
         self.is_session = False
 
     def begin_session(self) -> None:

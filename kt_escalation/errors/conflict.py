@@ -78,8 +78,8 @@ class IllegalRecord(Conflict):
     )
     escalation_id: str
     problem: str
-    #: Where it was broken and which rule, as `verify` says it. Where no step was, commit and rule are empty, and the
-    #: path is that of the record.
+    #: The commit, the rule and the path of the violation. If no step was illegal, commit and rule are empty,
+    #: and the path is that of the record.
     commit: str
     rule: str
     path: str
@@ -298,7 +298,7 @@ class NothingToClaim(KtError):
     exit_code = 7
     says = "nothing to claim: {why}"
     why: str
-    #: Files that cannot be read, and so were passed over.
+    #: Unreadable files, which were skipped.
     invalid: Sequence[str] = ()
     #: `empty`, `all_held` or `not_for_you`.
     state: str = ""

@@ -200,7 +200,7 @@ class SeveralFailed(KtError):
 
     def __init__(self, failures: Sequence[Failure], *, others: bool) -> None:
         self.failures = tuple(failures)
-        #: What to do, and how to have the others, where there are some.
+        #: The next step, and how to do the others if there are some.
         self.fix = f"fix {'it' if len(failures) == 1 else 'them'}"
         self.others = ", or do the others with --partial" if others else ""
         self.exit_code = self.failures[0].error.exit_code

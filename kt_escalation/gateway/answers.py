@@ -22,18 +22,18 @@ from ..errors import (
 )
 from ..results import Decision
 
-#: When to ask again, in seconds: a decision that is pending, and a store that cannot be asked now.
+#: The `Retry-After` in seconds: while a decision is pending, and if the store cannot be asked.
 RETRY_PENDING, RETRY_AWAY = 5, 2
-#: What of this machine an error may name.
+#: The only words about this machine that an error may contain.
 _THIS_MACHINE = "this machine"
-# What is said of errors that are not the caller's: what they are about is for the gateway's own log.
+# The messages of errors that the caller did not cause. The details go only to the gateway's log.
 _AWAY = {
     "interrupted": "the gateway is stopping; send the request again",
     "remote_unreachable": "the store's remote cannot be reached; send the request again",
     "outcome_unknown": "it is not known whether the change landed; send the request again",
     "wait_timeout": "it is not known yet whether it was raised; send the request again",
 }
-# What a caller over HTTP or MCP does where the commands would say which command to run.
+# The next steps for callers over HTTP or MCP, in place of commands.
 _REMEDIES = {
     "amended": "say amended=true if you apply the decision's changes",
     "release_needed": "take it with a release",

@@ -17,11 +17,11 @@ from ..model import digests
 from ..results import Decision
 
 REASON_CODE = "gateway.review"
-#: The headers that name a request, the first that is there.
+#: The headers that can name a request. The first one counts.
 REQUEST_IDS = ("x-request-id", "idempotency-key")
 # LiteLLM sends this instead of the value of a header that it was not told to forward.
 _HIDDEN = "[present]"
-# What of a call passes if it is released, beside its texts.
+# The parts of a call that pass after a release, besides its texts.
 _CONTENT = ("images", "tools", "tool_calls", "structured_messages")
 _MAX_NAME = 200
 
@@ -71,7 +71,8 @@ def litellm_draft(
     name = request_id or _content_id(key, caller, digest)
     shown = " ".join(texts)[:excerpt]
     return {
-        # What goes in and what comes out of one request are two questions, and each answer of a model is another one.
+        # The input and the output of one request are two questions, and each answer of a model is another
+        # one.
         "request_id": f"{name}:{kind}:{digest[-16:]}" if several or kind == "response" else name,
         "reason_code": REASON_CODE,
         "action": {

@@ -44,7 +44,8 @@ from .writer import Writer
 
 #: How often the remote is asked while anybody waits, in seconds.
 EVERY_SECONDS = 1.0
-#: Whatever hangs, `close` returns within so many seconds: the loop's two, and what the writer is given beside them.
+#: `close` returns within this many seconds, even if something hangs: two for the loop, and at the same time
+#: those of the writer.
 CLOSE_SECONDS = 2.0
 _WRITER_SECONDS, _LEAST_SECONDS = 1.5, 0.05
 _GONE = "the caller has gone"
@@ -228,7 +229,7 @@ class Core:
             self._end(held, error=Interrupted())
         _at_once(end, self._following.close, lambda: self._writer.close(_WRITER_SECONDS))
         self.journal.close()
-        # A git that hangs is left to itself rather than waited for.
+        # Do not wait for a git process that hangs.
         _at_once(max(end, time.monotonic() + _LEAST_SECONDS), self._session.close)
 
     # --- waiting ----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from ..model.deadlines import deadline
 from ..model.record import Record
 from ..storage import lookup
 
-# A sweep that failed, or that found nothing due yet, is tried again after so many seconds.
+# After this many seconds a sweep is tried again that failed or found nothing due.
 _AGAIN = 5.0
 
 

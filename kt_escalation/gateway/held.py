@@ -14,7 +14,7 @@ from ..actions.following import Waiter
 from ..errors import BadInput, KtError
 from ..results import Decision
 
-#: What becomes of an escalation whose caller has gone.
+#: Whether an escalation is kept or withdrawn when its caller disconnects.
 OnCancel = Literal["keep", "withdraw"]
 _Answer = TypeVar("_Answer")
 
@@ -49,7 +49,7 @@ class Held:
         self.since = time.monotonic()
         self.waiter: Waiter | None = None
         self.lock = threading.Lock()
-        #: Whether the caller has gone, and whether its escalation is to be withdrawn then.
+        #: Whether the caller has disconnected, and whether its escalation must then be withdrawn.
         self.gone = self.withdraws = False
         self.releasing = threading.Event()
 

@@ -35,7 +35,7 @@ from .tasks import AsyncGateway, CallerGone, unless_gone
 LARGEST_BODY = 1 << 20
 # How long a body may take to arrive, in seconds.
 _BODY_SECONDS = 5.0
-# What is held shorter is looked at once, in seconds.
+# A shorter hold than this, in seconds, is one look.
 _SHORTEST_HOLD = 1.0
 _OPEN = frozenset({"/healthz"})
 _LITELLM = "/beta/litellm_basic_guardrail_api"
@@ -485,7 +485,7 @@ class _Guard:
     def _refused(self, request: Request) -> Answer | None:
         path = request.url.path
         if path in _OPEN or path == _LITELLM or path.split("/", 2)[1:2] == [_AUTHZ[1:]]:
-            # These say themselves what they do without the token.
+            # These paths check the token themselves, or need none.
             return None
         if not self._service.is_known(request):
             headers = {"WWW-Authenticate": "Bearer", "Connection": "close"}

@@ -128,7 +128,8 @@ class Tools:
             except IllegalRecord:
                 raise
             except (WaitTimeout, Conflict):
-                # The remote's newest state was wanted, and that it is legal; what it allows is for await_review.
+                # The caller wanted the remote's newest state, proved. The decision itself is taken by
+                # await_review.
                 pass
             return _shown((await self._gateway.get(escalation_id)).record)
 

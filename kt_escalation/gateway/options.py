@@ -10,9 +10,9 @@ from typing import TypedDict
 from ..errors import BadInput, WaitTimeout
 from .held import Held
 
-#: How long a release that has begun may take after the caller's time is over, in seconds: its answer is on the way.
+#: How long to wait for a release that has begun, in seconds, after the caller's time is over.
 RELEASE_SECONDS = 10.0
-#: How long the one look of a wait without time may take, in seconds.
+#: How long the single look of a wait with time 0 may take, in seconds.
 LOOK_SECONDS = 10.0
 #: The longest hold that a caller over HTTP or MCP may ask for, in seconds.
 LONGEST_HOLD = 300.0

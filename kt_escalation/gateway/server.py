@@ -20,9 +20,9 @@ from .tasks import AsyncGateway
 # How long the head of a request may take to arrive, and how long a connection may be idle, in seconds.
 _HEAD_SECONDS = 5.0
 _IDLE_SECONDS = 5
-# After the gateway has answered all that it held, what is still being written is given so long.
+# How long to wait, in seconds, until all answers are written after the gateway has closed.
 _LAST_SECONDS = 2
-# So many connections more than may be held.
+# The most connections beyond the held requests.
 _SPARE = 200
 _BACKLOG = 2048
 

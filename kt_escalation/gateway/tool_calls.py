@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import BadInput
 from ..model import digests
 
-#: Why a human is asked where the caller does not say.
+#: The default for the reason code.
 REASON_CODE = "agent.tool_call"
 _KIND = "tool.call"
 

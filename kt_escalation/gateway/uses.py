@@ -41,7 +41,7 @@ class Uses:
             self._journal.give(found.escalation_id, found.release_id, self._now())
         except (KtError, OSError) as error:
             return error
-        # What was begun under this id by whoever, nobody was given: this is the one leave to run.
+        # No caller got a decision that was begun under this id. So this is the only permission to run.
         return replace(found, changed=True, repeat=False)
 
     def _now(self) -> str:

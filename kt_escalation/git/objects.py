@@ -160,7 +160,7 @@ class Objects:
         if there >= size:
             self._at += size
             return self._data[self._at - size : self._at]
-        # A tree of ten thousand files is half a megabyte: it is put together once and copied no further.
+        # A tree of ten thousand files is half a megabyte, so it is joined once and not copied again.
         parts = [self._data[self._at :]]
         while there < size:
             self._data = self._more(process)

@@ -9,12 +9,13 @@ import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 
-# What is read at once, and how far ahead of its reader a process may write, where the system lets it.
+# How many bytes are read at once, and how far a process may write ahead of its reader, if the system allows
+# it.
 BUFFER = 1 << 16
 _AHEAD = 1 << 20
-#: How much of stderr is kept: the end of it, where git says why it failed.
+#: How many bytes of stderr are kept: its end, where git says why it failed.
 KEPT_STDERR = 1 << 16
-# How often a process is looked at that cannot be waited for by its descriptor.
+# How often to check a process that has no descriptor to wait for.
 _GLANCE_SECONDS = 0.05
 
 
@@ -105,7 +106,7 @@ class Pipes:
     def widen(self) -> None:
         """Let the process write far ahead of its reader (fcntl(2), `F_SETPIPE_SZ`; Linux only)."""
         if self._stdout is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
-            # A user with very many pipes is refused, and all is only slower.
+            # A user with very many pipes gets a refusal. Then everything still works, but slower.
             with suppress(OSError):
                 fcntl.fcntl(self._stdout, fcntl.F_SETPIPE_SZ, _AHEAD)
 

@@ -26,8 +26,8 @@ from ..model.progress import Wait
 from ..model.text import visible
 from .pipes import BUFFER, KEPT_STDERR, Pipes
 
-# Of what the user has set for git, only this passes on; all else chooses repositories, indexes,
-# objects, dates or formats, and is git's own affair while it runs a hook (githooks).
+# The only `GIT_*` variables of the user that are passed on. All others choose repositories, indexes, objects,
+# dates or formats, and belong to git while it runs a hook (githooks).
 _KEPT = re.compile(
     r"GIT_(SSH.*|ASKPASS|CONFIG_.+|SSL.*|HTTP.*|PROXY.*|CURL.*|TRACE.*|PYTHON_.*|EXEC_PATH|TEMPLATE_DIR"
     r"|ALLOW_PROTOCOL|PROTOCOL|CEILING_DIRECTORIES|DISCOVERY_ACROSS_FILESYSTEM|(AUTHOR|COMMITTER)_(NAME|EMAIL))"
@@ -45,19 +45,20 @@ ENVIRONMENT = {
     "SSH_ASKPASS_REQUIRE": "never",
     "GCM_INTERACTIVE": "never",
 }
-# git removes its lock files when it is asked to end; only then is it made to.
+# git removes its lock files if it is asked to end. It is killed only afterwards.
 _GRACE_SECONDS = 2.0
-#: How long a git that works on this machine alone may be silent: long enough to type a passphrase.
+#: How long a local git process may be silent: long enough to type a passphrase.
 SILENCE_SECONDS = 300.0
-# How much of what git wrote to stderr an error repeats.
+# How much of git's stderr an error repeats.
 _SHOWN_STDERR = 2_000
-#: Set to `debug`, it lets a line tell of each process; `--debug` sets it.
+#: With the value `debug`, kt logs each process. `--debug` sets it.
 LOG = "KT_LOG"
-# So much of a process's arguments is shown.
+# How many characters of a process's arguments are logged.
 _SHOWN_ARGUMENTS = 1_000
-# What `GIT_TRACE` and its like write, beside what git has to say.
+# The lines of `GIT_TRACE` and similar variables, among git's own messages.
 _TRACE = re.compile(r"^(?:remote: )?(?:\d\d:\d\d:\d\d\.\d{6} |\{\"event\":\").*\n?", re.MULTILINE)
-# Who may get in, in an address, in its query, and in a setting. They are compiled when something is shown.
+# Credentials in an address, in its query, and in a setting. The patterns are compiled when they are first
+# needed.
 _IN_ADDRESS = r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@"
 _IN_QUERY = r"(\b[A-Za-z][A-Za-z0-9+.-]*://[^?#\s]*[?#])\S*?(?=[\"')>]*[:,.;]?(?:\s|$))"
 _IN_SETTING = (
@@ -157,8 +158,9 @@ class Underway:
                 start_new_session=session,
                 bufsize=0,
                 pass_fds=inherits,
-                # Python ignores SIGXFSZ, and so git does: a file that may not grow is an error with its words, and no
-                # death that leaves locks behind. SIGPIPE git sets right by itself (common-main.c).
+                # Python ignores SIGXFSZ, and git inherits that. So a file that may not grow causes an error
+                # message, and not a kill that leaves locks behind. git restores SIGPIPE itself
+                # (common-main.c).
                 restore_signals=False,
             )
         except FileNotFoundError as error:
@@ -200,8 +202,8 @@ class Underway:
         self.widen()
         try:
             while chunk := self.some(None, wait):
-                # git writes a little at a time; to look at each little costs more than to wait for more. But who is
-                # told of a wait is shown all that has come.
+                # git writes in small pieces. Waiting for more is cheaper than handling each. But if progress
+                # is shown, everything that has arrived is passed on.
                 parts, size = [chunk], len(chunk)
                 while size < BUFFER and not wait and (more := self.some()):
                     parts.append(more)
@@ -254,7 +256,7 @@ class Underway:
                 self._signal(number)
             if self.answer(_GRACE_SECONDS):
                 break
-        # Something that it started may have left the session and keep the pipes open.
+        # A child of the process may have left the session and keep the pipes open.
         self._pipes.close()
         return self._done(timed_out=lives)
 
@@ -297,7 +299,7 @@ class Underway:
             self._process.wait(max(0.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
             return False
-        # What it said last.
+        # Its last words.
         for _ in range(KEPT_STDERR // select.PIPE_BUF):
             if not self._pipes.has_stderr or not self._pipes.turn(0):
                 break
@@ -311,7 +313,7 @@ class Underway:
             self._pipes.close()
         said = self._pipes.err
         if len(said) == KEPT_STDERR:
-            # It begins in the middle of a line.
+            # The text begins in the middle of a line.
             said = said.partition(b"\n")[2]
         words = _TRACE.sub("", said.decode(errors="replace"))
         return Done(
@@ -350,7 +352,7 @@ def tell(args: Sequence[str], began: float, status: int) -> None:
         return
     ended = f"exit {status}" if status >= 0 else f"signal {-status}"
     lasted = (time.monotonic() - began) * 1000
-    # Where it cannot be written, nothing else is any worse.
+    # A failure to log must not stop the command.
     with suppress(OSError, ValueError, AttributeError):
         print(f"kt: {lasted:.1f} ms, {ended}: git {shown(args)}", file=sys.stderr, flush=True)  # noqa: T201
 

@@ -130,7 +130,8 @@ _CLONE_AGAIN = (
 )
 
 
-# git does not read a repository whose folder belongs to another user of the machine (git-config, `safe.directory`).
+# git refuses to read a repository whose folder belongs to another user of the machine (git-config,
+# `safe.directory`).
 _OTHER_OWNER = r"detected dubious ownership in repository at '([^']+)'"
 
 

@@ -30,7 +30,7 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 #: The keys that `shown` leaves out. It covers the keys above `claim` without schema_version, status and queued_at,
 #: and the notes.
 NOT_SHOWN = frozenset({"schema_version", "status", "queued_at", "claim", "reviews", "resolution"})
-#: Those that it left out once.
+#: The keys that it left out in earlier versions.
 NOT_SHOWN_BEFORE = NOT_SHOWN - {"schema_version"}
 
 #: The keys whose values have keys of the gateway or the user, of a record and of its parts.

@@ -13,7 +13,8 @@ from typing import Any
 #: The most bytes of a schema as compact JSON, and how deep it may be nested.
 MAX_SCHEMA = 8 * 1024
 MAX_SCHEMA_DEPTH = 16
-#: How many comparisons of a part of a value with a part of a schema an amendment may need: everybody who judges makes them.
+#: The most comparisons of a part of a value with a part of a schema for one amendment. Everybody who judges
+#: makes them.
 MAX_COMPARISONS = 50_000
 _TYPES = frozenset({"null", "boolean", "object", "array", "number", "string", "integer"})
 

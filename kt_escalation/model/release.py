@@ -16,7 +16,7 @@ ReceiptStatus = Literal["executed", "failed", "unknown"]
 RECEIPT_STATUSES: tuple[str, ...] = get_args(ReceiptStatus)
 RELEASE_ID = r"^[A-Za-z0-9._-]{1,64}$"
 ReleaseId = Annotated[str, Field(pattern=RELEASE_ID)]
-#: After so long a release is archived although nobody has said for good what came of it.
+#: A release without a final receipt is archived after this time.
 UNANSWERED = timedelta(days=90)
 
 

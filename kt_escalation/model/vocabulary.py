@@ -12,9 +12,9 @@ from typing import Literal, get_args
 
 #: The newest version of the record's format that this kt reads.
 SCHEMA_VERSION = 2
-# Limits in canonical bytes, each below the limit of a record, so that there is always room to decide: for a
-# raise; for what people add who may not decide it; and for all other text that leaves it open. The rest is
-# for a claim and the resolution.
+# Limits in canonical bytes, each below the limit of a record, so that there is always room for a decision.
+# They are for raising, for notes by people who may not decide, and for all other changes that leave the
+# record open. The rest is for a claim and the resolution.
 MAX_BYTES = 256 * 1024
 MAX_RAISED = 192 * 1024
 MAX_NOTED = 224 * 1024

@@ -23,7 +23,7 @@ FORMATS = ("slack", "teams")
 # lines of words from a record, and each character of them takes at most twelve bytes in JSON.
 _LONGEST = 200
 _JOINER = "\u2060"
-# What the clients make a link, a mention, a channel or an emoji of.
+# The characters that clients turn into links, mentions, channels or emoji.
 _LIVE = re.compile(r"(?<=[@#:/.<&])(?=\S)")
 
 _DONE = {

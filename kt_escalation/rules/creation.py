@@ -52,7 +52,7 @@ _DECIDED = frozenset(
 )
 
 
-# What a record has from its draft as it is.
+# The keys that a record takes unchanged from its draft.
 _KEPT = ("severity", "reason_code", "summary", "request_id", "agent_id", "session_id", "config_version",
          "provider", "model", "policy", "action", "labels")  # fmt: skip
 
@@ -167,8 +167,8 @@ def same_as_raised(existing: Record, raisable: Raisable) -> None:
         raise DifferentContent(escalation_id=existing.escalation_id, differs=", ".join(differs))
 
 
-# What two evaluations of one request may differ in, so that it is no content. Raising also puts a future event's
-# time into the context.
+# The keys that may differ between two evaluations of the same request, so they are not part of its content.
+# Raising also puts a future event's time into the context.
 _MEASURED = frozenset({"timestamp", "scores", "degraded_mode"})
 
 

@@ -65,7 +65,7 @@ def may_review(record: Record, actor: Actor, action: str, deciders: Iterable[str
         others = candidates(record, actor.policies, deciders)
         again = otherwise(record, actor.policies, deciders)
         if record.resolution is not None:
-            # Nobody may any more, whoever could have.
+            # Nobody is left who may do it.
             pass
         elif others:
             missing += f"; {', '.join(others)} may"

@@ -7,15 +7,15 @@ from ..model import canonical
 from ..model.record import Record
 from ..model.vocabulary import MAX_BYTES, MAX_DEPTH
 
-# What a character of a record's free text takes at most as canonical text, an indent of 2 for each level and an
-# escape; and what all that is not free takes, at most, of a record, and of each note and review.
+# Upper bounds for canonical text: the bytes of one character of free text, with an indent of 2 for each level
+# and as an escape; and the bytes of everything else in a record, and in each note and review.
 _MOST_FOR_A_CHARACTER = 2 * (MAX_DEPTH + 2) + 12
 _MOST_FOR_A_RECORD, _MOST_FOR_A_PART = 4_096, 1_024
 
 
 def require_fit(record: Record, most: int = MAX_BYTES, what: str = "a record") -> Record:
     """The record itself. Raises BadInput if its text is larger than ``most`` bytes, the limit for ``what``."""
-    # Most records are so small that nobody need write them out to know it.
+    # Most records are so small that they need not be written out to check their size.
     if largest(record) <= most:
         return record
     size = len(canonical.dumps(record).encode())

@@ -21,11 +21,11 @@ from ..model import canonical
 from ..model.record import Claim, Note, Record, Resolution, Review, Value, plain
 from ..model.times import CANONICAL_TIME, parse_time
 
-# Values of keys by their text: at most this many, then all are forgotten, and none of a longer text, which
-# hardly ever comes twice.
+# A cache of values by the text of their key. If it has this many, all are dropped. Longer texts are not
+# cached, because they rarely come twice.
 _REMEMBERED = 10_000
 _LONGEST = 512
-# Names and words, which come again and again.
+# Names and words, which repeat often.
 _SHORT = 40
 _known: dict[str, tuple[int, str, Any]] = {}
 
@@ -103,7 +103,8 @@ def _learn(chunk: str) -> tuple[int, str, Any]:
     """The place in order, the key and the value in a key's text. Raises ValueError, KeyError, IndexError."""
     time = _TIME.fullmatch(chunk)
     if time:
-        # What differs from record to record most often needs no writing again: there is one way to write it.
+        # These values differ between records, but there is only one way to write them, so they need not be
+        # written again.
         key, value = time[1], parse_time(time[2])
     else:
         key, _, text = chunk.partition(": ")
@@ -114,7 +115,7 @@ def _learn(chunk: str) -> tuple[int, str, Any]:
             bare = _text(text)
             value = _field(key)[0](bare)
             if value != bare:
-                # What stands for something else than text has a form of its own.
+                # Text that stands for another type has a form of its own.
                 raise _NotCanonical
         else:
             value = _any(key, chunk)
@@ -133,7 +134,7 @@ def _any(key: str, chunk: str) -> Any:
     [item] = found.values()
     validate, dump = _field(key)
     value = validate(tuple(item) if isinstance(item, list) else item)
-    # What is absent is not written, and text is plain already.
+    # Absent values are not written, and text is plain already.
     if end != len(lines) or value is None or value == ():
         raise _NotCanonical
     if canonical.text_of(key, value if isinstance(value, str) else dump(value)) != chunk:
@@ -146,7 +147,7 @@ def _field(key: str) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     """The functions that check a key's value and make it plain again."""
     field = Record.model_fields[key]
     adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
-    # pydantic-core's own functions: what the adapter's do besides is for other kinds of types.
+    # pydantic-core's own functions. The other work of an adapter is for other kinds of types.
     validate = partial(adapter.validator.validate_python, strict=True)
     return validate, plain
 
@@ -192,7 +193,7 @@ def _proved(written: str) -> str:
 def _form(kind: type[Value], lead: str) -> tuple[re.Pattern[str], frozenset[str]]:
     """The lines of all parts of a value, and which of the parts are times."""
     hints = get_type_hints(kind)
-    # What holds an amendment, which few do, has no such form, and is read as any other text.
+    # The few values with an amendment have no such form, and are read like any other text.
     fields = {name: field for name, field in kind.model_fields.items() if name != "amendment"}
     for name in fields:
         parts = {get_origin(part) or part for part in (get_args(hints[name]) or (hints[name],))}

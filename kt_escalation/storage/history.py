@@ -155,7 +155,7 @@ def _life(store: GitStore, revision: str, escalation_id: str, limit: int) -> Ite
         uses = _uses(store, snapshot, found.record)
         if life is not None and uses is not None:
             return _together(store, uses, life)
-    # The file was somewhere else as well. To ask for all places takes git longer.
+    # The file was also in another place. Asking for all places takes git longer.
     places = everywhere(store, revision, escalation_id)
     places += [f":(top,literal){store.full(path)}" for path in _archives_of_release(snapshot, escalation_id)]
     places.append(release_pathspec(store, escalation_id))
@@ -284,7 +284,7 @@ def _separated(store: GitStore, commit: Commit) -> _Separated:
         kind = archive.name.kind
         gone = gone_of[kind]
         ours = {name for name in files if name in gone}
-        # The archive of the record is the one that is told, where its release is archived as well.
+        # If the record and its release are both archived, the record's archive is named.
         archived.update(
             (name, archive.path)
             for name in files

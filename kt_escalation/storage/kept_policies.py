@@ -16,10 +16,10 @@ from pathlib import Path
 from ..policies.policy_file import PolicyFile
 from . import atomic_file, clone_key
 
-#: The version of what is kept. Increase it with every change of what a file of `policies/` is parsed to, or of this
-#: format. `tests/test_cache.py` compares it with what is read from a set of samples.
+#: The version of the cache. Increase it with every change of how a file of `policies/` is parsed, or of this
+#: format. `tests/test_cache.py` compares it with the result for a set of samples.
 VERSION = 1
-#: A larger file is not ours.
+#: A larger file is not a cache of ours.
 LARGEST = 4 * 1024 * 1024
 _NAME = "policies"
 _KIND = f"policies {VERSION}"
@@ -55,7 +55,7 @@ def write(folder: Path, tree: str, files: Mapping[str, PolicyFile]) -> None:
     )
     if len(data) > LARGEST:
         return
-    # What cannot be kept is read again.
+    # If the cache cannot be written, the files are parsed again next time.
     with contextlib.suppress(OSError):
         key = clone_key.make(folder)
         atomic_file.write(folder / _NAME, clone_key.tag(key, _KIND, data) + data)

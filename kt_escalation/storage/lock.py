@@ -27,7 +27,7 @@ from ..model.times import format_time
 from .interface import Progress
 
 POLL_SECONDS = 0.02
-#: What to do where the lock's folder cannot be written.
+#: The remedy if the lock's folder cannot be written.
 LET_WRITE = "let this user write there, or use a clone of your own"
 
 
@@ -112,7 +112,7 @@ class _Row:
         """Join the end of the queue, unless this process is already in it."""
         if self._name:
             return
-        # The clock is the host's, so that all of its processes stand in the order in which they came.
+        # The clock is the host's, so all of its processes queue in the order in which they came.
         self._name = f"{time.monotonic_ns():020d}-{os.getpid()}-{get_ident()}"
         with suppress(OSError):
             self._folder.mkdir(exist_ok=True)
@@ -174,6 +174,6 @@ def is_free(folder: Path) -> bool:
 
 def _sign(folder: Path) -> None:
     said = json.dumps({"pid": os.getpid(), "since": format_time(datetime.now(UTC))})
-    # Only words for the one who waits: a full disk must not stop the one who works, and half of them are none.
+    # This text is only for a message. A full disk must not stop the holder, and half a text is ignored.
     with suppress(OSError):
         (folder / "holder").write_text(said)

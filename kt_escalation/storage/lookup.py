@@ -11,7 +11,8 @@ from .clone import GitStore
 from .interface import Entry, Invalid, Snapshot
 from .snapshot import GitSnapshot
 
-# Nobody reopens one request so often, and a forger's chain of many would be gone along for each record in it.
+# Nobody reopens one request this often. Without a limit, a forger's long chain would be followed for each
+# record in it.
 _MOST_REOPENED = 32
 # How long a reader waits for the remote, in seconds.
 _FETCH_SECONDS = 30.0

@@ -58,14 +58,14 @@ class NewestTip:
         self._audit_goes_on = goes_on
         #: The store branch, once it has been looked for.
         self.branch = ""
-        # The commit that is taken for the newest one, and the running fetch that will tell.
+        # The guess: the commit that is assumed to be the newest, and the running fetch that will confirm it.
         self._guessed: str | None = None
         self._asked: _Asked | None = None
         # Whether the last push was refused because another one seems to have been first.
         self._was_late = False
         # The fetch that `newest` waits for.
         self._shared: Underway | None = None
-        # What other writers on this host have left for this turn.
+        # The state that other writers on this host have left for this turn.
         self._turn = Turn()
 
     # --- the newest commit ------------------------------------------------------------------------

@@ -70,7 +70,8 @@ class Tree:
         old, starts = self.data, self.starts
         if len(data) != len(old) or len(data) > _SMALL or not data:
             return None
-        # Bytes have no search for where they differ, and numbers of that many digits have one.
+        # Python cannot search for the first difference of two byte strings, but it can compare them as large
+        # numbers.
         different = int.from_bytes(old, "little") ^ int.from_bytes(data, "little")
         if not different:
             return None

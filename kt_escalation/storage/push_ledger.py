@@ -29,8 +29,8 @@ from urllib.parse import quote, unquote
 from ..errors import BadInput
 
 NAME = "pushed"
-# The commit, who pushed it as in an address, and `+` for new or `=` for one that was on a ref already. That stands last,
-# so that a line which was cut off is no line, and no other name than was written.
+# The commit, the pusher (encoded as in a URL), and `+` for a new commit or `=` for one that was on a ref
+# already. The sign is at the end, so a line that was cut off is not a valid line with another name.
 _LINE = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) (\S{1,4000}) ([+=])")
 _CHUNK = 1 << 20
 _MODE = 0o600
@@ -68,7 +68,7 @@ class Ledger:
         created = not self._path.exists()
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _MODE)
         try:
-            # The kernel gives it back when we die.
+            # The kernel releases the lock if this process dies.
             fcntl.flock(handle, fcntl.LOCK_EX)
             size = os.fstat(handle).st_size
             if size and os.pread(handle, 1, size - 1) != b"\n":

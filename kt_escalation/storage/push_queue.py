@@ -16,13 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-#: A store that comes back within this many seconds keeps the remote for a slice of turns. A store that came back so soon
-#: the last time is given longer: on a busy machine a claim after another one begins 5 to 40 ms later.
+#: A store that needs another turn within this many seconds gets a slice of turns. If it did so the last time,
+#: it is given longer: on a busy machine the next claim begins 5 to 40 ms later.
 AT_ONCE, AGAIN = 0.01, 0.06
-#: A slice lasts so many turns, and where they are short so many seconds.
+#: A slice has at least this many turns, and lasts at least this many seconds if turns are short.
 TURNS, SLICE_SECONDS = 8, 1.0
-#: A turn is waited for until nobody has had one for so many seconds, and for so many in all; then it is done without.
-#: Those who wait for this clone's lock meanwhile wait 60 by default.
+#: A store waits for a turn until nobody has had one for this many seconds, and for this many in all. Then it
+#: pushes without one. Those who wait for this clone's lock meanwhile wait 60 by default.
 PATIENCE, LONGEST = 20.0, 40.0
 # How often the lock is asked for by the store that is next, and by those behind it.
 _POLL_SECONDS, _WAIT_SECONDS = 0.003, 0.03
@@ -92,7 +92,7 @@ class PushQueue:
                 self._turns = 0
             if handle is not None:
                 with suppress(OSError):
-                    # A store that comes back does so before the next one takes the remote.
+                    # A store in its slice returns before the next one takes the lock.
                     back_until = self._left + self._reserved if self._stays else 0.0
                     (self._folder / "last").write_text(f"{self._me} {back_until} {self.tip}")
                 os.close(handle)
@@ -119,7 +119,7 @@ class PushQueue:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         end = time.monotonic() + LONGEST
         if self._turns:
-            # The store that is next may hold the lock for the moment in which it looks whether it may have it.
+            # The next store may hold the lock for a moment while it checks whether it may take it.
             taken = self._wait("turn", self._may_have_it, _POLL_SECONDS, self._left + self._reserved)
             if taken is not None:
                 return taken

@@ -48,7 +48,8 @@ class Pusher:
         out = done.out.decode(errors="replace")
         if refspec is None and is_astray(branch, out, done.err):
             if self._repository.push_address(remote).startswith(("http://", "https://")):
-                # Over HTTP git makes two of each push, and hands to the second one no pattern (git-remote-http).
+                # Over HTTP git splits each push into two processes, and does not pass a pattern on to the
+                # second one (git-remote-http).
                 return self._alike(branch, end)
             with self._repository.pattern(commit, branch) as pattern:
                 return self.push(commit, branch, lease, end, proposed=proposed, refspec=pattern)

@@ -41,7 +41,7 @@ class Reader:
         self._parsed: dict[str, Record] = {}
         #: The resolved files of some names, by the tree of `queue/` and the name (`SnapshotFiles.resolved_named`).
         self.named: dict[tuple[str | None, str], list[tuple[str, TreeEntry]]] = {}
-        # The policies that were read last, with the id of their tree: from git, and from what this clone keeps.
+        # The policies that were read last, with the id of their tree: from git, and from this clone's cache.
         self._policies: tuple[str, Mapping[str, PolicyFile]] | None = None
         self._kept_policies: tuple[str, Mapping[str, PolicyFile]] | None = None
 

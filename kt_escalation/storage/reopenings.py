@@ -23,7 +23,7 @@ _NOTE = "reopened"
 REOPENS = re.compile(rb'^reopens: "?(esc_[a-z0-9_-]+)"?$', re.MULTILINE)
 # Files that differ are read up to so many; searching all of them is faster for more.
 _MOST = 5_000
-# The note is written again when so many files have changed since.
+# The note is replaced when this many files have changed since.
 _MANY = 50
 
 

@@ -87,7 +87,7 @@ def write(path: Path, command: Sequence[str], repository: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(text)
         part.chmod(0o755)
-        # A push that runs the old one now goes on with it.
+        # A push that is using the old hook continues with it.
         part.replace(path)
     except OSError as error:
         with suppress(OSError):

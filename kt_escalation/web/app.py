@@ -186,7 +186,7 @@ class _Site:
             last = ""
             while not self._live.closed:
                 told = self._live.told()
-                # A comment finds out that the page has gone.
+                # Sending a comment shows whether the page is still open.
                 yield f"data: {told}\n\n" if told != last else ":\n\n"
                 last = told
                 await asyncio.sleep(_PULSE)
@@ -219,7 +219,7 @@ class _Site:
             result = acts[action]()
         except KtError as error:
             return self._escalation(self._again(shown), typed, error=error)
-        # What was typed for something else stays.
+        # Text that was typed into other fields is kept.
         used = {"note": {"note": ""}, "assign": {"whom": "", "why": ""}}.get(action, {})
         return self._escalation(self._again(shown), replace(typed, **used), done=_DONE[action], result=result)
 

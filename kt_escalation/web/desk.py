@@ -67,7 +67,7 @@ class Typed:
         """Read the fields of a form. Browsers end lines with CRLF. The outcome may be any of its words."""
         texts = {name: values[0].replace("\r\n", "\n") for name, values in form.items()}
         with suppress(KeyError, ValueError):
-            # What is no outcome stays as it is, and is refused with what it could be.
+            # An unknown outcome is kept, and refused later with the list of outcomes.
             texts["outcome"] = parse_outcome(texts["outcome"])
         return Typed(**{name: texts[name] for name in Typed.__dataclass_fields__ if name in texts})
 
@@ -113,9 +113,9 @@ class Desk:
 
     store: Store
     figures: Figures
-    #: The claims that were made here and not ended here: the claim's id by escalation id.
+    #: The claims that the desk has made and that are not ended: claim ids by escalation id.
     taken: dict[str, str] = field(default_factory=dict)
-    # Claims whose answer was lost, so that nobody knows yet of what.
+    # Claims whose answer was lost, so that their escalations are unknown.
     _unknown: set[str] = field(default_factory=set)
     _claiming: threading.Lock = field(default_factory=threading.Lock)
     _closed: bool = False
@@ -189,7 +189,8 @@ class Desk:
         The desk gives them back at its end. Raises as `Store.claim_many`.
         """
         with self._new_claim() as token:
-            # Remembered before it is done: whatever becomes of the answer, the end of the desk looks for it.
+            # Recorded before the claim is made, so that the desk looks for it at its end even if the answer
+            # is lost.
             before = self.taken
             self.taken = before | dict.fromkeys(escalation_ids, token)
             try:
@@ -372,7 +373,7 @@ def amendment_of(record: Record, typed: Typed) -> Any:
     if record.action is None and typed.amendment == facts.text_of(facts.proposed(record)):
         return None
     schema = (record.action.edit_schema if record.action else None) or {}
-    # Where no text fits, a slip in the JSON is not taken for one.
+    # If only JSON fits, faulty JSON is not taken for a text.
     kind = schema.get("type", "string")
     media_type = amendments.JSON_TYPE if isinstance(kind, str) and kind != "string" else None
     return amendments.read(typed.amendment.encode("utf-8", "surrogatepass"), media_type)

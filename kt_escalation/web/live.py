@@ -67,7 +67,7 @@ class Live:
         pause = _FIRST
         while not self._stop.is_set():
             if self._listeners < 1:
-                # Nobody looks: the remote is left alone until somebody does.
+                # No page is open: do not ask the remote until there is one.
                 self._wake.wait()
             self._wake.clear()
             before = self._state

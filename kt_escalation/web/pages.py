@@ -25,7 +25,7 @@ _NUL = "\x00"
 # A parser would turn the character itself into a line feed.
 _RETURN = Markup("&#13;")
 _HIDDEN = Markup('<bdi class="hidden" data-seen="{}" data-point="{}">{}</bdi>')
-# What may stand in a text as it is, though it is hidden.
+# Hidden characters that may stay in a text.
 _LAYOUT = "\n\t"
 #: A longer text is folded up at first.
 LONG = 2_000
@@ -88,7 +88,7 @@ _VERBS = {
     "rewritten": ("w", "Rewrite"),
     "denied": ("d", "Deny"),
 }
-#: The words that have a colour. A verdict is a word of strangers, and is a class only if it is one of ours.
+#: The words that have a colour. A verdict is a foreign word, and becomes a class only if it is in this list.
 _TONES = frozenset({*SEVERITIES, *OUTCOMES, "allow", "block", "escalate"})
 _LABELS = {"claimable": "Claimable", "mine": "Mine", "overdue": "Overdue", "all": "All open"}
 

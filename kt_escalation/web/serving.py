@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: The only address that the desk listens at.
 LOOPBACK = "127.0.0.1"
-# What says on Linux that there are windows, or which browser the user wants.
+# The variables that show on Linux that there are windows, or which browser the user wants.
 _WINDOWS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
 # How long open requests may take when the desk ends, in seconds.
 _GRACE = 5
@@ -56,7 +56,7 @@ def opened(
     keys = Keys()
     live = Live(follower.cursor)
     desk = Desk(store, Figures(path))
-    # The first page is there at once, and what makes a desk impossible is told before there is an address.
+    # The first page is quick, and errors that prevent a desk are reported before the address is printed.
     desk.queue("claimable")
     with _listening(port) as sock:
         host = f"{LOOPBACK}:{sock.getsockname()[1]}"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ...results import Decision, Line, Result
     from ...store import Store
 
-    #: What is known of an escalation that was decided before: its decision, and why it may not be used as it is.
+    #: The decision on an escalation that was already decided, and why it may not be used.
     Decided = tuple[Decision | None, KtError | None]
 
 

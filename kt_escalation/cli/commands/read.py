@@ -223,7 +223,7 @@ def get_command(
         found = store.get(escalation_id, rev=rev, fetch=bool(fetch))
         if not as_json:
             page = [*_page(store, found, include_context, past=rev is not None)]
-            # What is shown at a terminal may take longer than the store is needed.
+            # A reader at a terminal may take longer than the store is needed.
             if progress:
                 progress.end()
             pager.show(page)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from ...store import Store
 
 _BELL = "\a"
-# Counting what else a reviewer may claim judges each open escalation. With more of them it would be felt.
+# To count what else a reviewer may claim, each open escalation is judged. With more than this, the delay
+# would be noticed.
 _MOST_COUNTED = 2_000
 
 

@@ -82,7 +82,7 @@ def wait_command(ctx: click.Context, /, **given: Any) -> None:
     # A program wants nothing but the answer. A person at a terminal wants to see that the command is not stuck.
     tell = warn if sys.stderr.isatty() else lambda _: None
     if given["deadline_sweep"]:
-        # That a sweep has landed says nothing about the decision: the exit is that of the wait.
+        # A sweep that has landed says nothing about the decision: the exit code is that of the wait.
         work.begin_session()
     if given["release"]:
         _release(ctx, given, tell, waits=True)
@@ -139,7 +139,7 @@ def _release(
     waits: bool,
 ) -> None:
     def told(line: str) -> None:
-        # The release id is said before it is used, also to a program: a lost answer is found by it.
+        # The release id is printed before it is used, also for a program, so that it can find a lost answer.
         if "under release id" in line and given["release_id"] is None:
             warn(line)
         else:
@@ -158,7 +158,7 @@ def _release(
             found = _waited(store, given, ask, told)
         else:
             found = store.release(given["escalation_id"], **options, tell=told)
-    # From here on the exit says what has become of the release.
+    # From here on the exit code is the outcome of the release.
     work.is_session = False
     for text in found.warnings:
         warn(text)

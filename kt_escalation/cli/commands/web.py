@@ -68,7 +68,7 @@ def web_command(ctx: click.Context, /, port: int, no_open: bool, **given: Any) -
                 serving.browse(it.address)
             with contextlib.suppress(KeyboardInterrupt):
                 it.ended.wait()
-            # The terminal may be gone, and send more signals than one. What is left to do takes seconds.
+            # The terminal may be gone and send several signals. The remaining work takes seconds.
             stack.enter_context(signals.heeding(lambda _: None))
         failed = it.desk.give_back(warn)
         if failed:

@@ -136,7 +136,7 @@ class Keyboard:
 
     def pause(self, seconds: float, keys: str) -> str:
         """Wait until the time is over or one of the keys is pressed. Returns the key, or an empty text."""
-        # A key that was pressed while the session looked is meant for this.
+        # A key that was pressed during the pause is the answer to this question.
         with self._key_by_key(termios.TCSADRAIN):
             end = time.monotonic() + seconds
             while (left := end - time.monotonic()) > 0:

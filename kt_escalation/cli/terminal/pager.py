@@ -10,7 +10,7 @@ from itertools import chain, islice
 
 import click
 
-# What `less` does unless its user says otherwise: quit if one screen has it all, keep colours, leave the text there.
+# The default options of `less`: quit if one screen is enough, keep colours, leave the text on the screen.
 _LESS = "FRX"
 
 

@@ -100,7 +100,7 @@ class Reviewing:
         self._store = store
         self._ask = keyboard
         self._tally = tally
-        # With a note that is proposed, the commit that has it: what is decided is what is proposed.
+        # If a note is proposed, the commit that has it: the decision is proposed on top of it.
         self._at: str | None = None
 
     def handle(self, held: Held, place: str) -> None:
@@ -128,7 +128,7 @@ class Reviewing:
         click.echo()
         keys = in_lines(*map(" ".join, _KEYS.items()))
         while True:
-            # What it is about stands nearest to the question, however long the page is.
+            # The escalation's name is next to the question, even after a long page.
             _put(screen.headline(found.record, place))
             key = self._ask.key(f"{keys}:", _KEYS)
             try:

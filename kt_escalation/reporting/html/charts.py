@@ -23,7 +23,7 @@ _LONGEST_LABEL = 26
 # The least distances between two labels, along the time axis and along the scale.
 _BESIDE, _ABOVE = 85, 14
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-#: What a scale of durations may be labelled with, in seconds.
+#: The possible labels of a scale of durations, in seconds.
 _TIMES = (
     *(1, 5, 15, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, _HOUR, 4 * _HOUR, 12 * _HOUR),
     *(_DAY, 3 * _DAY, 7 * _DAY, 30 * _DAY, 90 * _DAY, 365 * _DAY),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 #: The largest page, in bytes. A browser loads this at once, and a mail can carry it.
 MAX_BYTES = 5_000_000
-# The most rows of a table in the page itself, and the most bars of a chart. Of those that wait some are seen at once.
+# The most rows of a table in the page itself, and the most bars of a chart.
 _FIRST_WAITING = 20
 _MOST_WAITING, _MOST_ROWS, _MOST_BARS = 100, 50, 12
 # The most characters of a reviewer's text and of a name. `get` shows all of it.
