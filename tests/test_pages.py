@@ -96,7 +96,7 @@ def test_the_gateway_over_http_runs_as_printed(lab: Lab) -> None:
 def test_the_guide_for_gateways_says_what_to_do_for_every_answer() -> None:
     """The errors are those that the methods name; a code of the table that kt does not have would be a dead row."""
     page = text_of("gateway.md")
-    table = page[page.index("## What to do for each answer") : page.index("## Say what came of it")]
+    table = page[page.index("## What to do for each answer") : page.index("## Report the result")]
     told = {
         (int(row[1]), code)
         for row in re.finditer(r"^\| (\d+) \| (.*?) \|", table, re.M)

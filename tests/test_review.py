@@ -136,7 +136,7 @@ def test_what_was_skipped_is_not_offered_again_and_nothing_to_do_is_exit_7(lab: 
     assert "esc_first" in seat.press(KEYS, "s")
     assert "esc_later" in seat.press(KEYS, "s")
     assert seat.ended() == 7
-    assert "kt: nothing to claim: the queue is empty, but for the 2 that you skipped" in seat.rest
+    assert "kt: nothing to claim: the queue is empty, except for the 2 that you skipped" in seat.rest
     assert holders(lab) == {}
     assert Seat("review", "--team", "legal", cwd=alice).ended() == 7
 

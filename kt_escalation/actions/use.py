@@ -143,7 +143,7 @@ def _require_no_archive(session: Session, snapshot: Snapshot, found: Release) ->
         before = found.receipt
         raise OtherReceipt(
             says="the release of {escalation_id} is in an archive, which never changes; its receipt stays {status}",
-            hint="say what came of a release within 90 days; `kt escalation get --id {escalation_id}` shows it",
+            hint="give the receipt of a release within 90 days; `kt escalation get --id {escalation_id}` shows it",
             escalation_id=name,
             status=before.status if before else "missing",
             receipt_by=before.receipt_by if before else "nobody",

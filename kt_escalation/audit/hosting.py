@@ -115,7 +115,7 @@ def pushing(server: str | os.PathLike[str], environ: Mapping[str, str]) -> tuple
         pusher = pinned.pusher(environ)
         if pusher is None or pusher.forge is None:
             return pinned, pusher.name if pusher else None
-        # Not the roster as it stands there: whoever could write it unseen would name himself.
+        # Not the roster as it stands there: somebody who could write it unseen could name themselves.
         roster = _in_force(store, judge_branch(store, datetime.now(UTC))).roster
         return pinned, pusher.user(roster) or str(pusher)
 
@@ -359,7 +359,7 @@ def _unclean(store: GitStore, known: Mark | None) -> Iterator[str]:
     if wrong:
         yield (
             f"{plural(len(wrong), 'violation')} on {store.own_branch} from before this hook, which does not "
-            "refuse later pushes for them: see `kt escalation verify` in a clone"
+            "refuse later pushes because of them: see `kt escalation verify` in a clone"
         )
 
 

@@ -23,7 +23,7 @@ class KnownRecords:
     def __init__(self, scope: Scope, findings: Findings) -> None:
         self._scope = scope
         self._findings = findings
-        #: The store at the mark from which this run goes on.
+        #: The store at the mark from which this run continues.
         self.base: GitSnapshot | None = None
         #: Records that are illegal now, each with its last legal state; and the violations that waivers must accept.
         self.illegal: dict[str, State | None] = {}

@@ -112,7 +112,7 @@ def is_restored(
 class RecordSteps:
     """Follows records along the line, step by step."""
 
-    #: What is wrong with a step that goes on from an illegal state.
+    #: The violation of a step that follows an illegal state.
     not_restored = Violation(
         "restore",
         "expected its last legal state, by an admin (`kt escalation restore`), before anything else",

@@ -193,7 +193,7 @@ def _notes(store: GitStore, run: Run, tip: str, end: str, *, is_new: bool) -> It
 
 def _rewritten(store: GitStore, end: str, known: str) -> Violation:
     expected = (
-        f"expected a line that goes through {known[:12]}: ask whoever may rewrite the branch; if it was meant, "
+        f"expected a line that goes through {known[:12]}: ask the people who may rewrite the branch; if it was meant, "
         "`kt escalation verify --afresh` judges it again and continues from there"
     )
     return Violation("rewritten", expected, end, store.repository.email_of(end), store.full(layout.QUEUE))

@@ -1,4 +1,4 @@
-"""Applies the deadlines of a gateway's escalations, so that an escalation that nobody decides in time ends its wait."""
+"""Applies the deadlines of a gateway's escalations, so that a wait also ends if nobody decides in time."""
 
 from __future__ import annotations
 

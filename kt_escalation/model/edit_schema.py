@@ -122,7 +122,7 @@ def misfit(schema: Mapping[str, Any], value: Any) -> tuple[str, str] | None:
     If there are several places, it is the first one. The pointer is empty for the value as a whole.
     """
     if _left(schema, value, MAX_COMPARISONS) < 0:
-        return "", f"it takes more than {MAX_COMPARISONS} comparisons to hold it against the schema"
+        return "", f"it takes more than {MAX_COMPARISONS} comparisons to check it against the schema"
     from jsonschema import Draft202012Validator
 
     found = [

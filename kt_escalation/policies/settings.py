@@ -1,4 +1,4 @@
-"""Leases, quorum and deadlines: `policies/settings.yaml` as a value. See docs/operator.md."""
+"""The settings: leases, quorum and deadlines, from `policies/settings.yaml`. See docs/operator.md."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class Snapshot(Protocol):
         """Every file below `queue/` with that id's name."""
 
     def release(self, record: Record) -> Release | Invalid | None:
-        """The release of a resolved record, and what came of it; Invalid if its file holds none."""
+        """The release of a resolved record, with its receipt. Invalid if its file does not hold one."""
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         """The escalations, open or resolved, that reopen this one, oldest first."""

@@ -10,7 +10,7 @@ it, somebody else may be faster, the server may die. A commit that was on no ref
 pushed is noted as *new*, and that restarts its list of pushers: if an earlier push had landed and its branch
 still existed, the commit would have been there. So for a commit that is on a ref, ``who`` names the people
 who pushed it since it was last on none. The only exception is two pushes of one commit at the same moment:
-the last noted one counts, whichever of them lands, and the author of the commit can push it again.
+the last noted one counts, no matter which of them lands, and the author of the commit can push it again.
 
 Lines are only appended, under a lock and in one write, and are on disk before ``record`` returns. A line that
 was cut off by a crash belongs to a push that never landed. It is never read, and the next writer ends it

@@ -130,7 +130,7 @@ def _as_json(result: Result, several: bool) -> dict[str, Any]:
     return as_json_of(result, several) | decisions_as_json(result, several)
 
 
-# The options that are keys of a record, but for --provider and --model, which also complete events.
+# The options that are keys of a record, except --provider and --model, which also complete events.
 _KEYS = (
     *("request_id", "reason_code", "severity", "policy", "agent_id", "session_id", "config_version"),
     "summary",

@@ -222,7 +222,7 @@ class Session:
 
     def _why(self, error: NothingToClaim) -> str:
         skipped = self._tally.skipped
-        return f"{error.why}, but for the {skipped} that you skipped" if skipped else error.why
+        return f"{error.why}, except for the {skipped} that you skipped" if skipped else error.why
 
     def _own_claims(self) -> Sequence[RecordSummary]:
         """The escalations that the reviewer holds on the remote."""

@@ -127,7 +127,7 @@ def _bar_of(what: str, total: int) -> ProgressBar[int]:
 
 def _end(bar: ProgressBar[int] | None) -> None:
     """Remove the bar."""
-    # If the terminal is gone, the work still goes on.
+    # If the terminal is gone, the work still continues.
     with suppress(OSError):
         if bar is not None:
             click.echo(f"\r\x1b[K{_CURSOR}", file=sys.stderr, nl=False)

@@ -82,7 +82,7 @@ def page(
     now: datetime,
     technical: bool = True,
 ) -> Iterator[str]:
-    """The page of an escalation, with its available actions: a list, the error why they are unknown, or None.
+    """The page of an escalation, with its available actions: a list, the reason why they are unknown, or None.
 
     Without ``include_context``, the page shows only the excerpt, results and scores of the context. Without
     ``technical``, it leaves out ids and digests that do not help to decide.
