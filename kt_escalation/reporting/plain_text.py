@@ -13,14 +13,14 @@ from . import limits
 
 if TYPE_CHECKING:
     from ..model.event import Event
-    from ..model.record import Amendment, Record, Resolution, Route
+    from ..model.record import Amendment, Claim, Record, Resolution, Route
     from ..model.summary import RecordSummary
     from ..results import Found, Moment
     from ..rules.permissions import Quorum
 
 __all__ = ["cells", "due", "left", "listing", "missing", "page", "span", "timeline", "visible", "whom"]
 
-# Below this many seconds, seconds are told beside minutes.
+# Below this many seconds, a time is given in minutes and seconds.
 _COUNTED_IN_SECONDS = 600
 
 
@@ -114,15 +114,7 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
     elif record.event_context:
         yield _field("context", f"{plural(len(record.event_context), 'key')}; shown with --include-context")
     if record.claim:
-        until = f", until {format_time(record.claim.expires_at)}" if record.claim.expires_at else ""
-        since = f"since {format_time(record.claim.claimed_at)}{until}"
-        if record.resolution is None:
-            yield _field("held by", f"{record.claim.claimed_by} {since} (claim {record.claim.claim_id})")
-        else:
-            taken = format_time(record.claim.claimed_at)
-            yield _field(
-                "claimed", f"by {record.claim.claimed_by} at {taken} (claim {record.claim.claim_id})"
-            )
+        yield _claimed(record.claim, is_open=record.resolution is None)
     for note in record.notes:
         yield _field("note", f"{note.by} at {format_time(note.at)}")
         yield from _said(note.text)
@@ -140,6 +132,14 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
             yield from _said(end.reason)
     yield _field("file", f"{found.path} at {found.commit[:12]}")
     yield _field("shown", found.shown)
+
+
+def _claimed(claim: Claim, *, is_open: bool) -> str:
+    at = format_time(claim.claimed_at)
+    if not is_open:
+        return _field("claimed", f"by {claim.claimed_by} at {at} (claim {claim.claim_id})")
+    until = f", until {format_time(claim.expires_at)}" if claim.expires_at else ""
+    return _field("held by", f"{claim.claimed_by} since {at}{until} (claim {claim.claim_id})")
 
 
 def _on_one_line(text: str) -> str:
