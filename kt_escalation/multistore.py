@@ -1,8 +1,7 @@
 """Several stores as one queue: `list` merges them, `claim --next` takes the most urgent of all.
 
-See docs/many-stores.md.
-Each is an ordinary store. They are opened and read one after the other. If a store cannot be read, the others
-still are.
+See docs/many-stores.md. Each is an ordinary store. They are opened and read one after the other. If a store
+cannot be read, the others still are.
 """
 
 from __future__ import annotations

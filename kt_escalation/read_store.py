@@ -66,10 +66,7 @@ class ReadStore:
         return self._session.git.location.address
 
     def actor(self) -> str:
-        """The acting person: the user of the roster with git's e-mail, or the e-mail.
-
-        Raises NoIdentity, NotAStore.
-        """
+        """The acting person: the user of the roster with git's e-mail, or the e-mail. Raises NoIdentity, NotAStore."""
         return self._session.actor(self._session.snapshot()).name
 
     # --- escalations ------------------------------------------------------------------------------

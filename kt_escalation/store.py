@@ -137,10 +137,7 @@ class Store(ReviewStore):
     def raise_event(
         self, event: Mapping[str, Any], *, provider: str | None = None, model: str | None = None
     ) -> Result:
-        """Raise an escalation for a gateway's decision event.
-
-        ``skipped`` is 1 if the event does not escalate.
-        """
+        """Raise an escalation for a gateway's decision event. ``skipped`` is 1 if the event does not escalate."""
         from .actions import drafts
 
         return self._raising.one(drafts.from_event(event, provider=provider, model=model))

@@ -28,10 +28,7 @@ def held(snapshot: Snapshot, actor: Actor) -> int:
 
 
 def holder(row: RecordSummary, actor: Actor) -> str | None:
-    """The holder according to the summary, if the lease has not ended.
-
-    Most rows of a queue need nothing more.
-    """
+    """The holder according to the summary, if the lease has not ended. Most rows of a queue need nothing more."""
     live = row.deadline is None or row.deadline > format_time(actor.now)
     return row.holder if live else None
 

@@ -329,10 +329,7 @@ class CommitLoop:
     def _onto(
         self, change: _Change, snapshot: Snapshot, attempts: _Attempts, actor: Actor, plan: Plan
     ) -> Onto | None:
-        """The branch to propose on.
-
-        None if it already proposes exactly this; that is recorded. Raises BranchTaken.
-        """
+        """The branch to propose on. None if it already proposes exactly this; that is recorded. Raises BranchTaken."""
         name = change.branch or default_name(plan)
         there = self.port.proposal(name, snapshot, attempts.left(LEAST_FOR_PUSH))
         for earlier in change.sent:

@@ -59,10 +59,7 @@ def resolve(
 
 
 def _digest(shown: str | Mapping[str, str] | None, record: Record) -> str | None:
-    """The digest that the caller decided on.
-
-    If digests of several are given, an escalation without one is refused.
-    """
+    """The digest that the caller decided on. If digests of several are given, an escalation without one is refused."""
     return shown if shown is None or isinstance(shown, str) else shown.get(record.escalation_id, "none")
 
 

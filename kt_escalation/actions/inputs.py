@@ -15,10 +15,7 @@ from ..policies.waivers import Waiver, is_rule
 
 
 def text(given: str, what: str) -> str:
-    """The given value, if it is a text.
-
-    Raises BadInput, so that a wrong type does not cause a TypeError elsewhere.
-    """
+    """The given value, if it is a text. Raises BadInput, so that a wrong type does not cause a TypeError elsewhere."""
     if not isinstance(given, str):
         raise BadInput(problem=f"{what} must be a text, not {shown(given)}")
     return given

@@ -88,10 +88,7 @@ def restore(session: Session, escalation_id: str, reason: str) -> Result:
 
 
 def _last_legal(session: Session, snapshot: Snapshot, escalation_id: str) -> Record | None:
-    """The last state of a record that legal steps led to, None if no state was legal.
-
-    Raises NotFound, ShallowClone.
-    """
+    """The last state of a record that legal steps led to, None if no state was legal. Raises NotFound, ShallowClone."""
     from ..audit import record_history
 
     last = record_history.last_legal(session.git, snapshot.revision, escalation_id, session.clock())

@@ -18,10 +18,7 @@ from ..storage.interface import Author, Change, Snapshot
 
 @dataclass(frozen=True)
 class Plan:
-    """The rules' decision for one snapshot.
-
-    A plan without changes means that everything is already as requested.
-    """
+    """The rules' decision for one snapshot. A plan without changes means that everything is already as requested."""
 
     changes: tuple[Change, ...] = ()
     message: Message | Words | None = None

@@ -93,10 +93,7 @@ class Proposing:
     def _taken(
         self, there: Proposal, actor: Actor, plan: Plan, name: str, *, mine: bool, alike: bool
     ) -> BranchTaken:
-        """The error for a branch that holds other changes.
-
-        ``alike`` means that it changes only the same records.
-        """
+        """The error for a branch that holds other changes. ``alike`` means that it changes only the same records."""
         commit = f"commit {there.commit[:12]}"
         who = ", ".join(
             sorted({permissions.known_as(email, actor.policies.roster) for email in there.emails})

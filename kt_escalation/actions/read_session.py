@@ -87,10 +87,7 @@ class ReadSession:
         return permissions.actor(email, to_millis(self.clock()), assemble(*snapshot.policies()))
 
     def close(self) -> None:
-        """End all waits and the helper process that reads git objects.
-
-        The session may be used again afterwards.
-        """
+        """End all waits and the helper process that reads git objects. The session may be used again afterwards."""
         with self._opening:
             following, self._following = self._following, None
         if following is not None:

@@ -27,10 +27,7 @@ _LONGEST_WAIT = 20 * 86_400.0
 
 
 class Arrived(NamedTuple):
-    """A line, its number from 1, and when it was read.
-
-    Only the beginning of a line that is too long is kept.
-    """
+    """A line, its number from 1, and when it was read. Only the beginning of a line that is too long is kept."""
 
     number: int
     data: bytes

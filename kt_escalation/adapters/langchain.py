@@ -51,10 +51,7 @@ def answer_of(value: Any, verdicts: Sequence[Verdict]) -> Any:
 
 
 def decision_of(name: str, verdict: Verdict, allowed: Sequence[str]) -> dict[str, Any]:
-    """A verdict as LangChain's approve, edit or reject.
-
-    A verdict that the tool does not allow becomes a rejection.
-    """
+    """A verdict as LangChain's approve, edit or reject. A verdict that the tool does not allow becomes a rejection."""
     kind = "edit" if verdict.is_amended else "approve"
     if not verdict.release:
         return {"type": "reject", "message": verdict.words}

@@ -1,8 +1,7 @@
 """`KtGuardrail`: a guardrail that runs in the process of LiteLLM's proxy, without `kt gateway serve`.
 
-See docs/adapters/litellm.md.
-Everything but a release raises an error, and an error blocks the request: LiteLLM does not call the model, or
-withholds the model's answer.
+See docs/adapters/litellm.md. Everything but a release raises an error, and an error blocks the request:
+LiteLLM does not call the model, or withholds the model's answer.
 """
 
 from __future__ import annotations

@@ -35,10 +35,7 @@ def run(steps: Steps[_Answer]) -> _Answer:
 
 
 async def run_async(steps: Steps[_Answer]) -> _Answer:
-    """Run the steps over an `AsyncGateway`.
-
-    Raises BadInput for a `Gateway`, which would block the event loop.
-    """
+    """Run the steps over an `AsyncGateway`. Raises BadInput for a `Gateway`, which would block the event loop."""
     step = _next(steps)
     while not isinstance(step, _End):
         try:

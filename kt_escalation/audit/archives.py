@@ -41,10 +41,7 @@ class Archives:
     _tally: Tally
 
     def changed(self, commit: Commit) -> bool:
-        """Note each change of an existing archive, whatever records the run looks at.
-
-        Returns whether there was one.
-        """
+        """Note each change of an existing archive, whatever records the run looks at. Returns whether there was one."""
         changed = [change for change in commit.changes if change.old and layout.archive_at(change.path)]
         for change in changed:
             self._findings.find(commit, change.path, Violation("archive", archive_file.FINAL))

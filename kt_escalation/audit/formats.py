@@ -75,10 +75,7 @@ def _where(violation: Violation) -> str:
 
 
 def write_summary(report: Report, told: str) -> str | None:
-    """Append to the step's summary, if GitHub names a file for it.
-
-    Returns the reason if that failed, else None.
-    """
+    """Append to the step's summary, if GitHub names a file for it. Returns the reason if that failed, else None."""
     name = os.environ.get("GITHUB_STEP_SUMMARY")
     if not name:
         return None

@@ -209,9 +209,6 @@ _NO_ROSTER = "; there is no roster yet that says who they are: push policies/ros
 
 
 def _known(name: str, roster: Roster | None) -> str:
-    """The person behind a name from the server.
-
-    In a login, the forge and a colon come first (`hosting.pushing`).
-    """
+    """The person behind a name from the server. In a login, the forge and a colon come first (`hosting.pushing`)."""
     forge, colon, login = name.partition(":")
     return (logged_in(roster, forge, login) if roster and colon else None) or person(roster, name)

@@ -1,7 +1,4 @@
-"""The hook of a server's repository: installs it, reports what it guards, and removes it.
-
-See docs/servers.md.
-"""
+"""The hook of a server's repository: installs it, reports what it guards, and removes it. See docs/servers.md."""
 
 from __future__ import annotations
 

@@ -65,10 +65,7 @@ _PARTS: Mapping[str, str] = {
 
 @dataclass(slots=True)
 class Statement:
-    """One statement of a message: what was done to which escalations, and by whom.
-
-    An empty value was not stated.
-    """
+    """One statement of a message: what was done to which escalations, and by whom. An empty value was not stated."""
 
     words: str
     action: str = ""
@@ -117,10 +114,7 @@ def statements(message: str) -> list[Statement]:
 
 
 def _as_written(message: str) -> list[Statement] | None:
-    """The statements of a message in kt's own form, whose subject repeats its trailers.
-
-    None for any other message.
-    """
+    """The statements of a message in kt's own form, whose subject repeats its trailers. None for any other message."""
     found = _WRITTEN.fullmatch(message)
     if found is None:
         return None

@@ -24,10 +24,7 @@ def extended(known: Sequence[str], count: int, new: Sequence[str]) -> tuple[str,
 
 
 def first(commits: Sequence[str], has: Callable[[str], bool]) -> int:
-    """The position of the first commit that has something which each later one has too.
-
-    Their number if none has it.
-    """
+    """The position of the first commit that has something which each later one has too. Their number if none has it."""
     low, high = 0, len(commits)
     while low < high:
         middle = (low + high) // 2

@@ -44,10 +44,7 @@ class PolicyChanges:
     def follow(
         self, commit: Commit, changes: Sequence[Change], illegal: Callable[[Change], Violation | None]
     ) -> None:
-        """Follow the policy changes of a commit of the line.
-
-        ``illegal`` says why it may not change a file, or None.
-        """
+        """Follow the policy changes of a commit of the line. ``illegal`` says why it may not change a file, or None."""
         tree = self._commits.policies_tree(commit.tree)
         found = self._policies.change(self._judged.count, commit.oid, tree, changes, illegal)
         for path, violation in found:

@@ -45,10 +45,7 @@ class Wanted:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The ids of all records that the proof depends on.
-
-        A reopening may be withdrawn, but only by legal steps.
-        """
+        """The ids of all records that the proof depends on. A reopening may be withdrawn, but only by legal steps."""
         return (*self.origins, *self.reopeners)
 
     @property

@@ -79,10 +79,7 @@ class Run:
         return Run(judge, rest.lines, list(dict.fromkeys(every)), self.since)
 
     def mark(self, tip: str) -> Mark | None:
-        """The mark at the tip, or at the commit that the run should pass.
-
-        None if it did not meet that commit.
-        """
+        """The mark at the tip, or at the commit that the run should pass. None if it did not meet that commit."""
         return self.judge.passed if tip == self.judge.passing else self.judge.mark(tip)
 
 

@@ -89,10 +89,7 @@ def guessed(store: GitStore, trees: Trees, line: Sequence[str]) -> Mark | None:
 
 
 def _first_day(newest: datetime, eras: Sequence[Settings]) -> datetime | None:
-    """The first day of decisions that may still be used within a time limit.
-
-    None if there are no such limits.
-    """
+    """The first day of decisions that may still be used within a time limit. None if there are no such limits."""
     spans = [rule.valid_for for one in eras for rule in one.rules if rule.single_use and rule.valid_for]
     if not spans:
         return None
@@ -107,10 +104,7 @@ def _first_day(newest: datetime, eras: Sequence[Settings]) -> datetime | None:
 def _usable(
     contents: CommitContents, line: Sequence[str], newest: datetime, since: datetime | None
 ) -> dict[str, Kept] | None:
-    """The decisions with a time limit that may be used at the end of a line.
-
-    None if there are too many to read.
-    """
+    """The decisions with a time limit that may be used at the end of a line. None if there are too many to read."""
     snapshot, began = contents.snapshot(line[-1]), contents.snapshot(line[0])
     if since is None or snapshot is None or began is None:
         return {}

@@ -35,10 +35,7 @@ class Statements:
     def made(
         commit: Commit, name: str, olds: Sequence[State], news: Sequence[State], *, restored: bool = True
     ) -> list[Brought]:
-        """The actions of a step, from the states before and after.
-
-        ``restored`` means that it may be a restoration.
-        """
+        """The actions of a step, from the states before and after. ``restored`` means that it may be a restoration."""
         before, after = olds[0].record if olds else None, news[0].record if news else None
         return [
             one
@@ -94,10 +91,7 @@ class Statements:
         return found
 
     def said(self, commit: Commit) -> list[Statement]:
-        """The statements of a message about this store.
-
-        A message may also be about a store in another folder.
-        """
+        """The statements of a message about this store. A message may also be about a store in another folder."""
         if self._scope.only is not None:
             return []
         found = messages.statements(commit.message)

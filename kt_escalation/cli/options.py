@@ -316,10 +316,7 @@ def read_file(name: str) -> bytes:
 
 
 def read_time(text: str | None, now: datetime, option: str = "--since") -> datetime | None:
-    """Parse the value of ``--since`` or another option: a time, or a duration before ``now``.
-
-    Raises BadInput.
-    """
+    """Parse the value of ``--since`` or another option: a time, or a duration before ``now``. Raises BadInput."""
     if text is None:
         return None
     try:

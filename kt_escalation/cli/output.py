@@ -127,10 +127,7 @@ def _sentence(record: Record, result: Result, words: str) -> str:
 
 
 def report_decided(result: Result, several: bool) -> None:
-    """Print decisions on escalations that were raised again.
-
-    A decision that cannot be used becomes a warning.
-    """
+    """Print decisions on escalations that were raised again. A decision that cannot be used becomes a warning."""
     errors = {failure.where: failure.error for failure in result.decision_errors}
     if several:
         for found in result.decisions:

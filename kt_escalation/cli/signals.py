@@ -48,10 +48,7 @@ def begin() -> None:
 
 
 def asked() -> bool:
-    """Whether a signal has asked this command to end.
-
-    A library may have turned the interrupt into another error.
-    """
+    """Whether a signal has asked this command to end. A library may have turned the interrupt into another error."""
     return _State.asked
 
 

@@ -93,10 +93,7 @@ class RetriesExhausted(KtError):
 
 
 def exhausted(attempts: int, seconds: float, remote: str | None, said: str) -> RetriesExhausted:
-    """The error for a change that took too long.
-
-    ``said`` is the remote's reason if no other commit was first.
-    """
+    """The error for a change that took too long. ``said`` is the remote's reason if no other commit was first."""
     if not said:
         return RetriesExhausted(attempts=attempts, seconds=seconds)
     return RetriesExhausted(

@@ -1,7 +1,4 @@
-"""The HTTP response for each result: its status and its body.
-
-No body contains a path or address of this machine.
-"""
+"""The HTTP response for each result: its status and its body. No body contains a path or address of this machine."""
 
 from __future__ import annotations
 

@@ -87,10 +87,7 @@ def litellm_draft(
 
 
 def _content_id(key: bytes, caller: Any, digest: str) -> str:
-    """An id for a request that has none.
-
-    It is keyed, because the data that tells callers apart may be guessed.
-    """
+    """An id for a request that has none. It is keyed, because the data that tells callers apart may be guessed."""
     text = json.dumps([caller, digest], sort_keys=True, default=str)
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:40]
 
@@ -192,10 +189,7 @@ Verdict = Literal[200, 403]
 
 
 def authz_answer(decision: Decision) -> tuple[Verdict, dict[str, str]]:
-    """The proxy's response for a decision.
-
-    A proxy cannot amend a request, so only an unchanged release passes.
-    """
+    """The proxy's response for a decision. A proxy cannot amend a request, so only an unchanged release passes."""
     passes = decision.release and decision.outcome == "approved"
     found = {
         "x-kt-escalation": decision.escalation_id,

@@ -54,10 +54,7 @@ _Answer = TypeVar("_Answer")
 
 
 class Core:
-    """The store of an open gateway.
-
-    Every method returns at once, with a future for results that take longer.
-    """
+    """The store of an open gateway. Every method returns at once, with a future for results that take longer."""
 
     def __init__(
         self, session: Session, notes: journal.Journal, every: float, tell: Callable[[str], object]
@@ -254,10 +251,7 @@ class Core:
             self._end(held, error=error)
 
     def _looked(self, held: Held, look: Look) -> None:
-        """Handle the loop's look at one escalation.
-
-        This runs on the loop's thread, so slow work is passed on.
-        """
+        """Handle the loop's look at one escalation. This runs on the loop's thread, so slow work is passed on."""
         if look.words:
             self._say(look.words)
         if look.entry is not None:

@@ -1,11 +1,10 @@
 """The journal of a gateway's releases, in a folder outside the clone.
 
-A decision is returned once, even if the remote loses commits.
-A line is flushed to disk before a release is pushed (`begun`), and again before the decision is returned
-(`given`). A given decision is never returned again. If a process ended between the two, nobody acted on the
-decision, so the next gateway may use it.
-Each process holds a lock on a file of its own, and its lines name that file by its identity. A copied journal
-has other files, which say nothing about the process, so a gateway uses no begun release from a copy.
+A decision is returned once, even if the remote loses commits. A line is flushed to disk before a release is
+pushed (`begun`), and again before the decision is returned (`given`). A given decision is never returned
+again. If a process ended between the two, nobody acted on the decision, so the next gateway may use it. Each
+process holds a lock on a file of its own, and its lines name that file by its identity. A copied journal has
+other files, which say nothing about the process, so a gateway uses no begun release from a copy.
 """
 
 from __future__ import annotations

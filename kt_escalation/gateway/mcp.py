@@ -1,8 +1,7 @@
 """`kt gateway mcp`: reviews for agents, over the Model Context Protocol on stdin and stdout.
 
-See docs/adapters/mcp.md.
-The SDK is imported only here. No tool can decide. An agent may run an action only if the answer has `release`
-true.
+See docs/adapters/mcp.md. The SDK is imported only here. No tool can decide. An agent may run an action only
+if the answer has `release` true.
 """
 
 from __future__ import annotations

@@ -115,10 +115,7 @@ class Gateway:
         return self._answer(held, timeout, "keep", None)
 
     def create(self, draft: Mapping[str, Any]) -> Result:
-        """Raise one escalation.
-
-        Threads that raise at the same time share a commit. Raises as `Store.create`.
-        """
+        """Raise one escalation. Threads that raise at the same time share a commit. Raises as `Store.create`."""
         return _result(self._core.create(draft))
 
     def receipt(

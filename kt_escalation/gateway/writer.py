@@ -1,7 +1,4 @@
-"""The threads on which a gateway commits and reads.
-
-Escalations that are raised at the same time share a commit.
-"""
+"""The threads on which a gateway commits and reads. Escalations that are raised at the same time share a commit."""
 
 from __future__ import annotations
 

@@ -59,10 +59,7 @@ class Pipes:
 
     @property
     def has_stderr(self) -> bool:
-        """Whether stderr is still open.
-
-        A child of the process may hold it open for longer than the process lives.
-        """
+        """Whether stderr is still open. A child of the process may hold it open for longer than the process lives."""
         return self._stderr is not None
 
     @property

@@ -172,10 +172,7 @@ class Underway:
     # --- giving and reading -----------------------------------------------------------------------
 
     def give(self, data: bytes, *, last: bool = True) -> None:
-        """Write these bytes as fast as git reads them, and read its output meanwhile.
-
-        ``last`` closes its stdin.
-        """
+        """Write these bytes as fast as git reads them, and read its output meanwhile. ``last`` closes its stdin."""
         self._pipes.give(data, last=last)
 
     def send(self, data: bytes, silence: float | None = None) -> None:
@@ -195,10 +192,7 @@ class Underway:
         return self._pipes.out.pop(0)
 
     def stream(self, wait: Wait | None = None) -> Iterator[bytes]:
-        """All output as it arrives.
-
-        Raises GitFailed if git fails, so half an answer never counts as a whole one.
-        """
+        """All output as it arrives. Raises GitFailed if git fails, so half an answer never counts as a whole one."""
         self.widen()
         try:
             while chunk := self.some(None, wait):
@@ -235,10 +229,7 @@ class Underway:
         return self._done() if self._exits(end - time.monotonic()) else None
 
     def finish(self, wait: Wait | None = None) -> Done:
-        """Wait for the end of the process, as long as it produces output.
-
-        Raises GitFailed if it does not end.
-        """
+        """Wait for the end of the process, as long as it produces output. Raises GitFailed if it does not end."""
         while self._is_open:
             self._pass(None, wait)
         if not self._exits(SILENCE_SECONDS):

@@ -136,10 +136,7 @@ _OTHER_OWNER = r"detected dubious ownership in repository at '([^']+)'"
 
 
 def folder_of_another(words: str) -> str | None:
-    """The folder that git refuses to read because it belongs to another user, according to its message.
-
-    Else None.
-    """
+    """The folder that git refuses to read because it belongs to another user, according to its message. Else None."""
     found = re.search(_OTHER_OWNER, words)
     return found[1] if found else None
 

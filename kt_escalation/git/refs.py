@@ -114,10 +114,7 @@ class Refs(Git):
         self._must("symbolic-ref", f"{prefix}HEAD", f"{prefix}{branch}")
 
     def update_ref(self, ref: str, new: str, old: str | None, message: str) -> bool:
-        """Move a ref if it is still at ``old`` (None: does not exist), with a flush.
-
-        Returns whether it moved.
-        """
+        """Move a ref if it is still at ``old`` (None: does not exist), with a flush. Returns whether it moved."""
         before = old if old is not None else "0" * len(new)
         done = self._run(*FLUSH, "update-ref", "-m", message, ref, new, before, session=True)
         if done.status != 0 and not is_race(done.err):

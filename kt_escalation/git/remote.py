@@ -55,10 +55,7 @@ class Remotes(Git):
         return self._run("ls-remote", "--", remote, f"refs/heads/{branch}", timeout=timeout, session=True)
 
     def fetch(self, remote: str, branch: str) -> Underway:
-        """Start to fetch one branch into its remote-tracking ref, only by fast-forward.
-
-        Nothing else changes.
-        """
+        """Start to fetch one branch into its remote-tracking ref, only by fast-forward. Nothing else changes."""
         refs = f"refs/heads/{branch}:refs/remotes/{remote}/{branch}"
         return self._start([*_FETCH, "--", remote, refs], session=True)
 
@@ -134,10 +131,7 @@ class Remotes(Git):
         return Push(self._start(args, env=env, session=True, on_stderr=trace), trace)
 
     def _may_trace(self) -> bool:
-        """Whether kt may trace a push.
-
-        A hook of this clone would see the trace, and the user may have set one.
-        """
+        """Whether kt may trace a push. A hook of this clone would see the trace, and the user may have set one."""
         hooks = self.common_dir / "hooks"
         if "core.hookspath" in self.config:
             hooks = (self.toplevel or self.git_dir) / Path(self.config["core.hookspath"]).expanduser()
@@ -174,10 +168,7 @@ class Push:
         self._trace = trace
 
     def answer(self, timeout: float) -> Done | None:
-        """The finished process, or None if it does not end within ``timeout`` seconds.
-
-        It can be called again.
-        """
+        """The finished process, or None if it does not end within ``timeout`` seconds. It can be called again."""
         return self._process.answer(timeout)
 
     def give_up(self) -> None:

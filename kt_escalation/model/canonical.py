@@ -89,10 +89,7 @@ def _mapping(mapping: dict[str, Any], lead: str, indent: str, lines: list[str], 
 
 
 def _value(head: str, value: Any, indent: str, lines: list[str], free: bool) -> None:
-    """Append ``value`` after ``head`` (``key:`` or ``-``).
-
-    Nested lines are indented further than ``indent``.
-    """
+    """Append ``value`` after ``head`` (``key:`` or ``-``). Nested lines are indented further than ``indent``."""
     if isinstance(value, str):
         if is_block(value):
             deeper = indent + "  "

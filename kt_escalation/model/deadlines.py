@@ -1,7 +1,4 @@
-"""The deadlines and the lease of a record, computed from its own keys.
-
-`sweep` applies them when they have passed.
-"""
+"""The deadlines and the lease of a record, computed from its own keys. `sweep` applies them when they have passed."""
 
 from __future__ import annotations
 

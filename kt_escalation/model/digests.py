@@ -1,7 +1,4 @@
-"""Digests of JSON values in their RFC 8785 form. See docs/record.md, *Digests*.
-
-Only this module imports rfc8785.
-"""
+"""Digests of JSON values in their RFC 8785 form. See docs/record.md, *Digests*. Only this module imports rfc8785."""
 
 from __future__ import annotations
 

@@ -17,10 +17,7 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_time(text: str) -> datetime:
-    """Parse an RFC 3339 time to a UTC datetime, cut to milliseconds.
-
-    Raises ValueError if the text is not a time.
-    """
+    """Parse an RFC 3339 time to a UTC datetime, cut to milliseconds. Raises ValueError if the text is not a time."""
     if _CANONICAL.fullmatch(text):
         try:
             return datetime.fromisoformat(text)

@@ -82,10 +82,7 @@ VERBS: Mapping[str, Outcome] = {
 
 
 def parse_outcome(text: str) -> Outcome:
-    """Parse an outcome: one of ours, or the gateway's word for it.
-
-    Raises ValueError with the known words.
-    """
+    """Parse an outcome: one of ours, or the gateway's word for it. Raises ValueError with the known words."""
     word = text.strip().lower()
     found = VERBS.get(word)
     if found:

@@ -1,9 +1,8 @@
 """Events as chat messages: for Slack's incoming webhooks and for the workflows of Microsoft Teams.
 
-See docs/telling.md.
-A message informs and links, and cannot decide anything. Text from a record is only in elements without
-markup: `plain_text` in Slack (Block Kit, text object), `TextRun` in Teams (Adaptive Cards 1.2,
-RichTextBlock). Clients also find addresses and names after @ in plain text, so an invisible word joiner
+See docs/telling.md. A message informs and links, and cannot decide anything. Text from a record is only in
+elements without markup: `plain_text` in Slack (Block Kit, text object), `TextRun` in Teams (Adaptive Cards
+1.2, RichTextBlock). Clients also find addresses and names after @ in plain text, so an invisible word joiner
 breaks these. All other text is kt's own.
 """
 
@@ -55,10 +54,7 @@ def message(event: Event, form: str, page: str | None) -> dict[str, Any]:
 
 
 def _title(event: Event, quote: str = "") -> str:
-    """The event in kt's words, with the id.
-
-    An id may contain characters with a meaning in markup, so it is quoted.
-    """
+    """The event in kt's words, with the id. An id may contain characters with a meaning in markup, so it is quoted."""
     severity = f"{event.severity} " if event.severity else ""
     outcome = f" as {event.outcome}" if event.outcome and event.action in ("resolve", "sweep") else ""
     done = _DONE.get(event.action, "has changed")

@@ -1,8 +1,7 @@
 """Delivers events: to a program, or to a webhook with signed requests.
 
-Keeps the cursor file. See docs/events.md.
-An event is repeated until it is delivered, in order, and only then does the cursor move. So if kt is killed
-at any moment, the same event is delivered again, and none is lost.
+Keeps the cursor file. See docs/events.md. An event is repeated until it is delivered, in order, and only then
+does the cursor move. So if kt is killed at any moment, the same event is delivered again, and none is lost.
 """
 
 from __future__ import annotations
@@ -59,10 +58,7 @@ _TYPES = {"cloudevents": "application/cloudevents+json; charset=utf-8"}
 
 
 class Failed(Exception):
-    """One try failed.
-
-    ``after`` is the time to the next try in seconds, if known; ``final``: do not try again.
-    """
+    """One try failed. ``after`` is the time to the next try in seconds, if known; ``final``: do not try again."""
 
     def __init__(self, problem: str, *, after: float | None = None, final: bool = False) -> None:
         super().__init__(problem)

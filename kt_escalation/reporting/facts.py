@@ -84,10 +84,7 @@ def text_of(value: Any) -> str:
 
 
 def difference(before: str, after: str) -> Sequence[str]:
-    """The difference of two texts, line by line, as `diff -u` prints it.
-
-    The order of keys in JSON does not matter.
-    """
+    """The difference of two texts, line by line, as `diff -u` prints it. The order of keys in JSON does not matter."""
     try:
         values = [json.loads(text) for text in (before, after)]
     except (ValueError, RecursionError):

@@ -1,7 +1,6 @@
 """Reads records and history, and computes the statistics of a queue from them.
 
-`statistics` defines each number.
-See docs/evidence.md, *Numbers*.
+`statistics` defines each number. See docs/evidence.md, *Numbers*.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Reads and follows the events of a store from history, oldest first, each at least once.
-
-See docs/events.md.
-"""
+"""Reads and follows the events of a store from history, oldest first, each at least once. See docs/events.md."""
 
 from __future__ import annotations
 

@@ -26,10 +26,7 @@ def require_fit(record: Record, most: int = MAX_BYTES, what: str = "a record") -
 
 
 def largest(record: Record) -> int:
-    """An upper bound for the size of a record's canonical text, in bytes.
-
-    It is quick to compute, and much too high.
-    """
+    """An upper bound for the size of a record's canonical text, in bytes. It is quick to compute, and much too high."""
     route, fallback, claim, end = record.route, record.requires.fallback, record.claim, record.resolution
     texts = [
         record.summary, record.reason_code, record.request_id, record.agent_id, record.session_id,

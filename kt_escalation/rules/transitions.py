@@ -1,9 +1,8 @@
 """The transition table: what may happen to an escalation, by whom, and the resulting record.
 
-See docs/rights.md.
-Each function takes a record and returns the next one. If the action is a repeat, it returns the same object;
-if it is refused, it raises an error with the reason. Errors come in this order: faulty input, missing rights,
-wrong state. How a record comes into being is in creation.py.
+See docs/rights.md. Each function takes a record and returns the next one. If the action is a repeat, it
+returns the same object; if it is refused, it raises an error with the reason. Errors come in this order:
+faulty input, missing rights, wrong state. How a record comes into being is in creation.py.
 """
 
 from __future__ import annotations

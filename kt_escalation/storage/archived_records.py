@@ -33,19 +33,13 @@ class ArchivedRecords:
         return Index(self._location.lock_folder, self._blobs, self._reader.progress)
 
     def contents(self, data: str | None, beside: str | None) -> Mapping[str, bytes]:
-        """The files in an archive by escalation id, from the ids of its two blobs.
-
-        Raises BadArchive, GitFailed.
-        """
+        """The files in an archive by escalation id, from the ids of its two blobs. Raises BadArchive, GitFailed."""
         wanted = [oid for oid in (data, beside) if oid is not None]
         read = dict(zip(wanted, self._blobs(wanted), strict=True))
         return archive_file.contents(read.get(data or ""), read.get(beside or ""))
 
     def parse(self, archive: Archive, escalation_id: str, oid: str, data: Held) -> Entry | Invalid:
-        """The record of an id in an archive.
-
-        The entry has the archive's path and the blob id of the record's bytes.
-        """
+        """The record of an id in an archive. The entry has the archive's path and the blob id of the record's bytes."""
         path = self._location.full(archive.path)
         found = self._reader.record(oid, data)
         if isinstance(found, str):

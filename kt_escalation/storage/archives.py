@@ -31,10 +31,7 @@ class Place:
 
 
 def among(files: Mapping[str, str]) -> tuple[Archive, ...]:
-    """The archives among plain files (path to blob id), oldest month first.
-
-    An archive needs both of its files.
-    """
+    """The archives among plain files (path to blob id), oldest month first. An archive needs both of its files."""
     found = {name: (path, oid) for path, oid in files.items() if (name := layout.archive_at(path))}
     return tuple(
         Archive(name, path, oid, found[beside][1])

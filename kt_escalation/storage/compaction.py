@@ -39,10 +39,7 @@ Known = dict[tuple[str, str], Fit | str]
 
 @dataclass(frozen=True)
 class Compaction:
-    """What one compaction does.
-
-    ``more``: another one is needed after it. ``left``: the files that stay as they are.
-    """
+    """What one compaction does. ``more``: another one is needed after it. ``left``: the files that stay as they are."""
 
     batches: tuple[Batch, ...]
     more: bool

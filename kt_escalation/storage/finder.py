@@ -106,10 +106,7 @@ class Finder:
         return bool(self.release_places(escalation_id))
 
     def release_files_of(self, escalation_id: str) -> list[tuple[str, str, str]]:
-        """The path, mode and blob id of each release file of an id.
-
-        For an archive with a release, only the path.
-        """
+        """The path, mode and blob id of each release file of an id. For an archive with a release, only the path."""
         name = f"{escalation_id}{layout.SUFFIX}"
         found = [
             (path, entry.mode, entry.oid) for path, entry in self.files.released_files if entry.name == name

@@ -54,10 +54,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The record or release on one side of a commit, or why it cannot be read.
-
-    All are None if there is no file.
-    """
+    """The record or release on one side of a commit, or why it cannot be read. All are None if there is no file."""
 
     record: Record | None = None
     problem: str | None = None

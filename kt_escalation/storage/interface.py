@@ -238,10 +238,7 @@ class Port(Protocol):
         """
 
     def proposals(self, escalation_id: str, tip: Snapshot, timeout: float) -> Mapping[str, Proposal]:
-        """What the branches named `kt/<action>/<id>` of the remote add to ``tip``, by branch.
-
-        Raises as `proposal`.
-        """
+        """What the branches named `kt/<action>/<id>` of the remote add to ``tip``, by branch. Raises as `proposal`."""
 
     def request_address(self, branch: str) -> str | None:
         """The address at which to open a pull request from that branch, or None if it is unknown."""

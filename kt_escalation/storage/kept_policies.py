@@ -28,10 +28,7 @@ _MARSHAL = 4
 
 
 def read(folder: Path, tree: str) -> dict[str, PolicyFile] | None:
-    """The files of a tree of `policies/` by path, or None if they are not cached.
-
-    ``folder`` is the clone's `kt/`.
-    """
+    """The files of a tree of `policies/` by path, or None if they are not cached. ``folder`` is the clone's `kt/`."""
     key = clone_key.read(folder)
     try:
         with (folder / _NAME).open("rb") as file:

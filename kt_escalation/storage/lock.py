@@ -140,10 +140,7 @@ class _Row:
 
 
 def holder(folder: Path) -> dict[str, str] | None:
-    """The ``pid`` of the last holder, and ``since`` when it held the lock.
-
-    None if that could not be written.
-    """
+    """The ``pid`` of the last holder, and ``since`` when it held the lock. None if that could not be written."""
     try:
         said = json.loads((folder / "holder").read_text())
         return {"pid": str(said["pid"]), "since": str(said["since"])}

@@ -52,10 +52,7 @@ def entry(snapshot: Snapshot, escalation_id: str) -> Entry:
 
 
 def named(snapshot: Snapshot, text: str) -> str:
-    """The whole id for a text: the text itself, or the only id that begins with it.
-
-    Open escalations come first.
-    """
+    """The whole id for a text: the text itself, or the only id that begins with it. Open escalations come first."""
     if ids.is_escalation_id(text) and snapshot.find(text) is not None:
         return text
     if not ids.is_prefix(text):
@@ -74,10 +71,7 @@ def named(snapshot: Snapshot, text: str) -> str:
 
 
 def whole(snapshot: Snapshot, escalation_id: str) -> str:
-    """The id of an existing escalation.
-
-    Raises NotFound, or BadInput if the text is only the beginning of ids.
-    """
+    """The id of an existing escalation. Raises NotFound, or BadInput if the text is only the beginning of ids."""
     if snapshot.find(escalation_id) is not None:
         return escalation_id
     fits = [name for done in (False, True) for name in snapshot.ids(resolved=done, prefix=escalation_id)]

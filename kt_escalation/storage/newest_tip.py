@@ -199,10 +199,7 @@ class NewestTip:
         return there and self._repository.is_ancestor(commit, known)
 
     def _require_one_place(self, timeout: float) -> None:
-        """Raise BadInput if the remote's push address is another repository than its fetch address.
-
-        Raises as `tip`.
-        """
+        """Raise BadInput if the remote's push address is another repository than its fetch address. Raises as `tip`."""
         remote, config = self._location.remote or "", self._repository.config
         if f"remote.{remote}.pushurl" not in config and not any(
             key.endswith(".pushinsteadof") for key in config

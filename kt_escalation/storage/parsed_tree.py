@@ -85,10 +85,7 @@ class Tree:
         return Tree(data, self.width, starts), [(mode, name, oid)], [new]
 
     def _with_few(self, data: bytes) -> tuple[Tree, list[Line], list[Line]] | None:
-        """The same as `followed_by` if few entries differ.
-
-        None if more differ, or if something may be unsound.
-        """
+        """The same as `followed_by` if few entries differ. None if more differ, or if something may be unsound."""
         old, starts, count = self.data, self.starts, len(self.starts) - 1
         gone: list[Line] = []
         came: list[Line] = []

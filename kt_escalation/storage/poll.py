@@ -9,10 +9,7 @@ _FIRST_SECONDS, _GROWTH, _LONGEST_SECONDS = 0.5, 1.5, 15.0
 
 
 class Poll:
-    """Pauses until ``timeout`` seconds have passed (None: no end).
-
-    Each takes ``interval`` seconds, if given.
-    """
+    """Pauses until ``timeout`` seconds have passed (None: no end). Each takes ``interval`` seconds, if given."""
 
     def __init__(self, timeout: float | None = None, interval: float | None = None) -> None:
         self._end = None if timeout is None else time.monotonic() + timeout
@@ -38,10 +35,7 @@ class Poll:
         return max(self.due(now) - now, 0)
 
     def due(self, since: float) -> float:
-        """When the next pause ends that began at ``since``, by the monotonic clock.
-
-        Not later than the timeout.
-        """
+        """When the next pause ends that began at ``since``, by the monotonic clock. Not later than the timeout."""
         nap = self.pause
         if self._interval is None:
             nap *= random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret

@@ -73,10 +73,7 @@ class Reader:
     def read(
         self, files: Sequence[tuple[str, TreeEntry]], known: Mapping[str, Record] | None = None
     ) -> Iterator[Entry | Invalid]:
-        """The records in files below `queue/`, in order.
-
-        ``known`` has records by blob id, which are not read again.
-        """
+        """The records in files below `queue/`, in order. ``known`` has records by blob id, which are not read again."""
         held = self.known(entry.oid for _, entry in files)
         if known:
             held.update((entry.oid, known[entry.oid]) for _, entry in files if entry.oid in known)
@@ -148,10 +145,7 @@ class Reader:
             raise error.at(folder) from None
 
     def fetch_missing(self, tree: str, among: AbstractSet[str] | None = None) -> None:
-        """Fetch, in one request, the blobs below a tree that a partial clone lacks.
-
-        With ``among``, only these.
-        """
+        """Fetch, in one request, the blobs below a tree that a partial clone lacks. With ``among``, only these."""
         missing = [oid for oid in self.repository.missing(tree) if among is None or oid in among]
         if len(missing) > 1 and self.location.remote:
             self.repository.fetch_objects(self.location.remote, missing, FETCH_OBJECTS_SECONDS)
@@ -179,10 +173,7 @@ class Reader:
         return self._kept_policies
 
     def policy_files(self, tree: str) -> dict[str, PolicyFile]:
-        """The parsed files of a tree of `policies/`, by path below the store's folder.
-
-        Raises UnreadableStore.
-        """
+        """The parsed files of a tree of `policies/`, by path below the store's folder. Raises UnreadableStore."""
         [found] = self.repository.objects.get([tree])
         entries = [
             entry

@@ -70,10 +70,7 @@ def install(git_dir: Path, command: Sequence[str]) -> Path:
 
 
 def write(path: Path, command: Sequence[str], repository: Path) -> None:
-    """Write the hook that runs ``command``.
-
-    Raises BadInput if there is another hook, or the file cannot be written.
-    """
+    """Write the hook that runs ``command``. Raises BadInput if there is another hook, or the file cannot be written."""
     if path.exists() and not is_ours(path):
         raise BadInput(problem=f"{path} is another hook; call this from it: {shlex.join(command)}")
     again = f"kt escalation hook install --server {shlex.quote(str(repository))}"
@@ -107,10 +104,7 @@ def remove(path: Path) -> bool:
 
 
 def why_not(path: Path, git_dir: Path) -> str | None:
-    """Why git would not run our hook from this file, or None.
-
-    The hook is run once, without updates to judge.
-    """
+    """Why git would not run our hook from this file, or None. The hook is run once, without updates to judge."""
     if not path.exists():
         return f"there is no {path}"
     if not calls_us(path):

@@ -32,10 +32,7 @@ _RESOLVED, _RELEASED = (folder.rpartition("/")[2] for folder in (layout.RESOLVED
 
 
 class SnapshotFiles:
-    """The files below one tree of `queue/` (None: there is no such folder).
-
-    Each level is read when it is needed.
-    """
+    """The files below one tree of `queue/` (None: there is no such folder). Each level is read when it is needed."""
 
     def __init__(self, reader: Reader, queue_id: str | None) -> None:
         self._reader = reader
@@ -79,10 +76,7 @@ class SnapshotFiles:
         return self._below(_RELEASED)
 
     def resolved_named(self, name: str) -> list[File]:
-        """The files of that name below `queue/resolved/`.
-
-        The first few are looked for without listing all others.
-        """
+        """The files of that name below `queue/resolved/`. The first few are looked for without listing all others."""
         known = self._reader.named.get((self._queue_id, name))
         if known is not None:
             return known

@@ -55,10 +55,7 @@ class StoreBranch:
         return found
 
     def headless(self, timeout: float) -> NoStoreBranch:
-        """The error for a remote whose HEAD names no existing branch.
-
-        Its fact ``branches`` lists those that exist.
-        """
+        """The error for a remote whose HEAD names no existing branch. Its fact ``branches`` lists those that exist."""
         remote = self._location.remote
         asked = self._repository.ask_branches(remote or "", timeout)
         found = re.findall(r"\trefs/heads/(\S+)$", asked.text, re.MULTILINE) if asked.status == 0 else []

@@ -1,7 +1,4 @@
-"""Makes commits for the store branch or a proposal, and sends them.
-
-See docs/design.md, *How a step is committed*.
-"""
+"""Makes commits for the store branch or a proposal, and sends them. See docs/design.md, *How a step is committed*."""
 
 from __future__ import annotations
 

@@ -47,10 +47,7 @@ def dumps(record: Record) -> bytes:
 
 
 def loads(data: bytes) -> Record:
-    """The record in a file's bytes.
-
-    Raises Malformed for anything else, with the line if YAML reports one.
-    """
+    """The record in a file's bytes. Raises Malformed for anything else, with the line if YAML reports one."""
     if len(data) > MAX_BYTES:
         raise Malformed(f"is larger than {MAX_BYTES // 1024} KiB")
     known = canonical_reading(data)

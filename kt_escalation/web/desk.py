@@ -235,10 +235,7 @@ class Desk:
         return self.store.note(shown.record.escalation_id, typed.note.strip())
 
     def assign(self, shown: Shown, typed: Typed) -> Result:
-        """Assign it to `team:NAME` or `user:NAME`.
-
-        Without a roster, a team's name or a user's e-mail is enough.
-        """
+        """Assign it to `team:NAME` or `user:NAME`. Without a roster, a team's name or a user's e-mail is enough."""
         kind, colon, name = typed.whom.strip().partition(":")
         if not colon:
             kind, name = "user" if "@" in kind else "team", kind
@@ -255,10 +252,7 @@ class Desk:
         return result
 
     def resolve(self, shown: Shown, typed: Typed, *, dry_run: bool) -> Result:
-        """Decide the escalation as it was shown.
-
-        With ``dry_run``, only return the warnings, or raise the error.
-        """
+        """Decide the escalation as it was shown. With ``dry_run``, only return the warnings, or raise the error."""
         record = shown.record
         result = self.store.resolve(
             record.escalation_id,

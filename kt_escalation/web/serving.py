@@ -110,10 +110,7 @@ def _listening(port: int) -> socket.socket:
 
 
 def browse(address: str) -> None:
-    """Open the address in the user's browser, if it has a window.
-
-    A text browser would take over the terminal.
-    """
+    """Open the address in the user's browser, if it has a window. A text browser would take over the terminal."""
     if sys.platform == "linux" and not any(os.environ.get(name) for name in _WINDOWS):
         return
     with contextlib.suppress(webbrowser.Error, OSError):

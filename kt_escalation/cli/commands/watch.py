@@ -251,10 +251,7 @@ class _Place:
             self._notices.add(event.id)
 
     def passed(self, event: Event) -> None:
-        """Note that a filter left out an event.
-
-        If kt crashes before this is stored, the event is left out again.
-        """
+        """Note that a filter left out an event. If kt crashes before this is stored, the event is left out again."""
         if event.deadline is None:
             self._left_out = event.cursor
             if time.monotonic() - self._written > _SECONDS_BETWEEN_WRITES:

@@ -77,10 +77,7 @@ class Keyboard:
             raise KeyboardInterrupt
 
     def key(self, question: str, keys: Mapping[str, str], *, back: bool = False) -> str:
-        """Wait for one of the keys, and print its word.
-
-        Any other key asks again. With ``back``, ^C raises Back.
-        """
+        """Wait for one of the keys, and print its word. Any other key asks again. With ``back``, ^C raises Back."""
         while True:
             pressed = self._answer(f"{visible(question, lines=True)} ", self._one_key, back=back).lower()
             click.echo(keys.get(pressed, ""))
@@ -171,10 +168,7 @@ class Keyboard:
             return self._read()
 
     def _read(self) -> str:
-        """Read what is typed.
-
-        Raises KeyboardInterrupt, EOFError, _Resumed, and OSError if the terminal is gone.
-        """
+        """Read what is typed. Raises KeyboardInterrupt, EOFError, _Resumed, and OSError if the terminal is gone."""
         while True:
             self.require_going()
             if self._was_resumed:

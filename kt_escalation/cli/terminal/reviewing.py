@@ -104,10 +104,7 @@ class Reviewing:
         self._at: str | None = None
 
     def handle(self, held: Held, place: str) -> None:
-        """Handle one escalation until it is done.
-
-        ``place`` is its place in the session: ``2 of 13``. Raises Quit.
-        """
+        """Handle one escalation until it is done. ``place`` is its place in the session: ``2 of 13``. Raises Quit."""
         self._at = None
         while not self._show(held, self._found(held), place):
             pass
@@ -154,10 +151,7 @@ class Reviewing:
                 return done
 
     def _do(self, key: str, held: Held, found: Found) -> bool | None:
-        """Carry out a key.
-
-        Returns whether the escalation is done: False to show it again, None to ask again.
-        """
+        """Carry out a key. Returns whether the escalation is done: False to show it again, None to ask again."""
         if key in _OUTCOMES:
             return True if self._decide(held, found, _OUTCOMES[key]) else None
         if key == "n":
@@ -313,10 +307,7 @@ class Reviewing:
         return self._ask.key(f"{question} y or n:", _YES_OR_NO, back=True) == "y"
 
     def _text(self, what: str, question: str, found: Found) -> str:
-        """Ask for a text.
-
-        The default is the text that was typed before and not used. Empty if the reviewer cancels.
-        """
+        """Ask for a text. The default is the text that was typed before and not used. Empty if the reviewer cancels."""
         record = found.record
         key = record.escalation_id, what
         kept = self._tally.typed.get(key, "")

@@ -100,10 +100,7 @@ def _lines(
     share: Callable[[float], float],
     said: Callable[[float], str],
 ) -> Markup:
-    """Lines over time.
-
-    ``share`` gives the height of a value in the chart, from 0 to 1. ``said`` gives its text.
-    """
+    """Lines over time. ``share`` gives the height of a value in the chart, from 0 to 1. ``said`` gives its text."""
     left, bottom = _left([said(step) for step in scale]), _LINES - _AXIS
     span = width - left - _RIGHT
     xs = [left + span * number / max(1, len(labels) - 1) for number in range(len(labels))]
