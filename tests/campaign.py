@@ -112,6 +112,7 @@ class Case:
                 # The store branch of both holds no store yet.
                 for where in (lab.remote, clone):
                     git("update-ref", "-d", "refs/heads/main", cwd=where)
+                git("symbolic-ref", "--delete", "refs/remotes/origin/HEAD", cwd=clone)
                 git("update-ref", "-d", "refs/remotes/origin/main", cwd=clone)
                 git("read-tree", "--empty", cwd=clone)
                 shutil.rmtree(clone / "queue")
@@ -137,6 +138,12 @@ class Case:
         with tracer.watching():
             return kt(*self.typed(folder), cwd=clone)
 
+    def landed(self, folder: Path, store: str) -> int:
+        """How often it is in the history of a store."""
+        where = folder / store / ("alice" if self.alone else "remote.git")
+        log = git("log", "--branches", "--format=%s", cwd=where)
+        return sum(self.words in line for line in log.splitlines())
+
     def judge(self, folder: Path, code: int, ended: float | None = None) -> None:
         """Hold an exit code against the history, and the index against the branch.
 
@@ -156,9 +163,7 @@ class Case:
             # What the user commits next must be their own.
             staged = git("diff", "--cached", "--name-only", cwd=clone, env={"GIT_OPTIONAL_LOCKS": "0"})
             assert staged == "", "the index is half made"
-            where = clone if self.alone else folder / name / "remote.git"
-            log = git("log", "--branches", "--format=%s", cwd=where)
-            landed += sum(self.words in line for line in log.splitlines())
+            landed += self.landed(folder, name)
         assert landed <= len(self.stores)
         assert code == 9 or (code == 0) == (landed > 0), f"exit {code}, and {landed} landed"
 

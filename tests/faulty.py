@@ -1,8 +1,8 @@
 """`kt` that fails at a named point of the commit protocol: the shipped package knows nothing of it.
 
 `KT_TEST_FAULT=before-push:kill python faulty.py escalation claim …` ends the process there as the kernel would;
-`:full` raises what a full disk raises; `:pause` waits to be killed. `lab.start` runs it where the variable is set,
-forked from a process that is warm unless it is killed from outside.
+`:full` raises what a full disk raises; `:pause` waits to be killed. `before-push.2` is that point of a command's second
+store. `lab.start` runs it where the variable is set, forked from a process that is warm unless it is killed from outside.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -30,10 +31,17 @@ POINTS = (
 )
 
 
+_times: Counter[str] = Counter()
+
+
 def reached(name: str) -> None:
     """Fail here if that is asked for."""
     wanted, _, how = os.environ.get(VARIABLE, "").partition(":")
-    if wanted != name:
+    point, _, time_of = wanted.partition(".")
+    if point != name:
+        return
+    _times[name] += 1
+    if _times[name] != int(time_of or 1):
         return
     if how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -81,9 +89,10 @@ def arm() -> None:
 
     entering(GitStore, "writing", "lock")
     entering(NewestTip, "turn", "turn")
-    for look in ("guess", "tip"):
+    for look in ("guess", "tip", "start"):
         around(NewestTip, look, before="before-fetch")
-    around(NewestTip, "guess", after="after-fetch")
+    for look in ("guess", "start"):
+        around(NewestTip, look, after="after-fetch")
     around(commit_loop, "decided", "before-decide", "after-decide")
     around(Writer, "prepare_files", "before-build", "after-build")
     around(Writer, "send", "before-push", "after-push")

@@ -8,47 +8,64 @@ import signal
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import errorbook
 import pytest
+from campaign import Case, cases
 from faulty import POINTS, VARIABLE
 from lab import Lab, end, git, kt, kt_process, on_a_terminal, start, state, wait_for
 
 from kt_escalation.actions.initialize import create
 from kt_escalation.errors import RetriesExhausted
 
-ACTIONS = {
-    "raise": ["raise", "--request-id", "new", "--reason-code", "a.b", "--summary", "One thing"],
-    "claim": ["claim", "--id", "esc_job"],
-    "resolve": ["resolve", "--id", "esc_job", "--outcome", "approved", "--reason", "fine"],
-}
-WORDS = {"raise": "raise esc_new", "claim": "claim esc_job", "resolve": "resolve esc_job"}
+#: The points that `init` does not meet: it takes no turns, and decides nothing about a record.
+NOT_OF_INIT = ("before-turn", "after-turn", "before-decide", "after-decide")
 
-# Every kill is a case of the soak; one in five, spread over all actions and points, of every run.
+
+def kills() -> Iterator[tuple[Case, str]]:
+    """Each kind of command with each of its points; with several stores, those of the second one too."""
+    for case in cases():
+        if case.branch != "main":
+            continue
+        for number in range(1, len(case.stores) + 1):
+            for point in POINTS:
+                if case.kind != "init" or point not in NOT_OF_INIT:
+                    yield case, point if number == 1 else f"{point}.{number}"
+
+
+# Every kill is a case of the soak; one in eleven, spread over all kinds and points, of every run.
 KILLS = [
-    pytest.param(action, point, alone, marks=[] if number % 5 == 0 else [pytest.mark.soak])
-    for number, (action, point, alone) in enumerate(
-        (action, point, alone) for action in ACTIONS for alone in (False, True) for point in POINTS
-    )
+    pytest.param(case, point, id=f"{case}, {point}", marks=[] if number % 11 == 0 else [pytest.mark.soak])
+    for number, (case, point) in enumerate(kills())
 ]
 
 
-def prepare(lab: Lab, action: str, alone: bool) -> Path:
-    """A clone in which the action is the next thing to do, with work of its user's in progress."""
-    lab.escalations("job")
-    clone = lab.clone("alice")
-    if action == "resolve":
-        assert kt("claim", "--id", "esc_job", cwd=clone).code == 0
-    if alone:
-        git("remote", "remove", "origin", cwd=clone)
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case], Case]:
+    """Gives a case the ground that it begins on, made once, with work of its user's in progress."""
+    made: dict[str, Path] = {}
+
+    def build(case: Case) -> Case:
+        if str(case) not in made:
+            made[str(case)] = tmp_path_factory.mktemp("case") / "ground"
+            case.build(made[str(case)])
+            for clone in case.folder.glob("*/alice"):
+                begin_work(clone)
+        case.folder = made[str(case)]
+        return case
+
+    return build
+
+
+def begin_work(clone: Path) -> None:
+    """Let the user of a clone have work in progress."""
     (clone / "README.md").write_text("My own words.\n")
     (clone / "staged.txt").write_text("staged\n")
     git("add", "staged.txt", cwd=clone)
     (clone / "staged.txt").write_text("staged, and changed since\n")
     (clone / "untracked.txt").write_text("untracked\n")
-    return clone
 
 
 def mine(clone: Path) -> dict[str, str]:
@@ -60,26 +77,30 @@ def mine(clone: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(("action", "point", "alone"), KILLS)
+@pytest.mark.parametrize(("case", "point"), KILLS)
 def test_after_a_kill_the_next_command_works_and_nothing_is_half_done(
-    lab: Lab, action: str, point: str, alone: bool
+    case: Case, point: str, built: Callable[[Case], Case], tmp_path: Path
 ) -> None:
-    clone = prepare(lab, action, alone)
-    before = mine(clone)
-    died = kt_process(*ACTIONS[action], cwd=clone, env={VARIABLE: f"{point}:kill"})
+    folder = tmp_path / "run"
+    clone = built(case).copy(folder)
+    typed = case.typed(folder)
+    clones = [folder / store / "alice" for store in case.stores]
+    before = [*map(mine, clones)]
+    died = kt_process(*typed, cwd=clone, env={VARIABLE: f"{point}:kill"})
     assert died.code == -signal.SIGKILL
-    assert mine(clone) == before
+    assert [*map(mine, clones)] == before
 
-    again = kt(*ACTIONS[action], cwd=clone)
-    assert again.code == 0, again.err
-    assert mine(clone) == before
-    where = clone if alone else lab.remote
-    subjects = git("log", "--format=%s", "main", cwd=where).splitlines()
-    assert len([subject for subject in subjects if WORDS[action] in subject]) == 1
-    touched = git("status", "--porcelain", "--", "queue", cwd=clone)
-    assert touched == "", "the checkout is half made"
-    git("fsck", "--strict", cwd=clone)
-    assert not list((clone / ".git").rglob("*.lock"))
+    landed = sum(case.landed(folder, store) for store in case.stores)
+    again = kt(*typed, cwd=clone)
+    # Once it has landed in every store, no next ones are left.
+    nothing_left = case.kind == "several" and landed == len(case.stores)
+    assert again.code == (7 if nothing_left else 0), again.err
+    assert [*map(mine, clones)] == before
+    for store, one in zip(case.stores, clones, strict=True):
+        assert case.landed(folder, store) == 1
+        assert git("status", "--porcelain", "--", "queue", cwd=one) == "", "the checkout is half made"
+        git("fsck", "--strict", cwd=one)
+        assert not list((one / ".git").rglob("*.lock"))
 
 
 def test_a_push_that_lands_and_loses_its_answer_is_reported_as_done(lab: Lab) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterable
 from itertools import chain, islice
@@ -21,8 +20,12 @@ def show(lines: Iterable[str], *, always: bool = False) -> None:
     no pager.
     """
     rest = iter(lines)
-    room = shutil.get_terminal_size().lines - 1
-    first = list(islice(rest, room + 1)) if _has_pager() else []
+    room, first = 0, []
+    if _has_pager():
+        import shutil
+
+        room = shutil.get_terminal_size().lines - 1
+        first = list(islice(rest, room + 1))
     if len(first) > room or (always and first):
         os.environ.setdefault("LESS", _LESS if not always else _LESS.replace("F", ""))
         click.echo_via_pager(f"{line}\n" for line in chain(first, rest))
