@@ -7,8 +7,9 @@ must say what its commit contains (rule `message` in docs/rules.md).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -200,16 +201,17 @@ def untrue(
     author: str,
 ) -> Iterator[str]:
     """A sentence for each false statement, saying what was expected; two addresses of one person are equal."""
-    names = sorted({one.escalation_id for one in brought})
     for statement in said:
         wrong = _wrong(statement, brought, roster, author)
         if wrong:
             yield wrong
-        elif statement.count and not _counts(statement, names):
-            yield f"expected Kt-Count: {len(set(statement.ids)) or len(names)}"
+        elif statement.count:
+            names = {one.escalation_id for one in brought}
+            if not _counts(statement, names):
+                yield f"expected Kt-Count: {len(set(statement.ids)) or len(names)}"
 
 
-def _counts(statement: Statement, names: Sequence[str]) -> bool:
+def _counts(statement: Statement, names: Collection[str]) -> bool:
     """Whether a count fits the ids beside it; a message names only the first of very many ids."""
     if not re.fullmatch(r"\d{1,9}", statement.count):
         return False
@@ -229,6 +231,8 @@ def _wrong(
     ids: Sequence[str | None] = statement.ids or [None]
     for name in ids:
         fits = [one for one in brought if name in (None, one.escalation_id)]
+        if any(_did(one, statement, roster, author) for one in fits):
+            continue
         if not fits:
             told = ", ".join(sorted({one.escalation_id for one in brought})[:5])
             return f"expected Kt-Escalation: {told}; it says {name}"
@@ -250,6 +254,17 @@ def _wrong(
     return None
 
 
+def _did(one: Brought, statement: Statement, roster: Roster | None, author: str) -> bool:
+    """Whether one action is all that a statement says."""
+    return (
+        statement.action in ("", *one.actions)
+        and statement.outcome in ("", one.outcome or "")
+        and (not statement.claim_id or statement.claim_id in one.claim_ids)
+        and statement.release_id in ("", one.release_id or "")
+        and (not statement.actor or person(roster, statement.actor) in _people(one, roster, author))
+    )
+
+
 def _people(one: Brought, roster: Roster | None, author: str) -> set[str]:
     return {person(roster, one.actor or author)}
 
@@ -258,21 +273,14 @@ def brought(
     name: str, before: Record | None, after: Record | None, *, author: str, restored: bool = False
 ) -> list[Brought]:
     """The actions between two states of a record, with all names that a message may use for each."""
-    claims = {record.claim.claim_id for record in (before, after) if record and record.claim}
-    claims |= {review.claim_id for review in after.reviews} if after else set()
+    held = [record.claim.claim_id for record in (before, after) if record and record.claim]
+    claims = frozenset([*held, *(review.claim_id for review in after.reviews)] if after else held)
     if restored:
-        return [Brought(name, frozenset({"restore"}), author, None, frozenset(claims))]
-    told = changes.between(before, after)
-    aliases = _also_called({happening.action for happening in told}, after)
+        return [Brought(name, frozenset({"restore"}), author, None, claims)]
+    assigned = after is not None and after.route.source == "assigned"
     found = [
-        Brought(
-            name,
-            frozenset({happening.action}) | aliases.get(happening.action, frozenset()),
-            happening.actor or "",
-            happening.outcome,
-            frozenset(claims),
-        )
-        for happening in told
+        Brought(name, _names(one.action, assigned), one.actor or "", one.outcome, claims)
+        for one in changes.between(before, after)
     ]
     # A squash may hide a claim behind the raise before it or the review after it.
     takers = (
@@ -281,11 +289,11 @@ def brought(
         else set()
     )
     known = before.reviews if before else ()
-    held = before.claim.claim_id if before and before.claim else None
+    claim_before = before.claim.claim_id if before and before.claim else None
     new = after.reviews[len(known) :] if after else ()
-    takers |= {review.reviewer for review in new if review.claim_id != held}
+    takers |= {review.reviewer for review in new if review.claim_id != claim_before}
     claim = frozenset({"claim"})
-    return [*found, *(Brought(name, claim, taker, None, frozenset(claims)) for taker in sorted(takers))]
+    return [*found, *(Brought(name, claim, taker, None, claims) for taker in sorted(takers))]
 
 
 _ALIASES: Mapping[str, frozenset[str]] = {
@@ -298,10 +306,8 @@ _ALIASES: Mapping[str, frozenset[str]] = {
 _REASSIGNED: Mapping[str, frozenset[str]] = {"unclaim": frozenset({"assign"}), "claim": frozenset({"assign"})}
 
 
-def _also_called(actions: set[str], after: Record | None) -> dict[str, frozenset[str]]:
-    """Other names that a message may use for actions with the same result."""
-    found = {action: _ALIASES[action] for action in actions if action in _ALIASES}
-    if after is not None and after.route.source == "assigned":
-        for action in actions & _REASSIGNED.keys():
-            found[action] = found.get(action, frozenset()) | _REASSIGNED[action]
-    return found
+@cache
+def _names(action: str, assigned: bool) -> frozenset[str]:
+    """All names that a message may use for an action; ``assigned`` says that somebody has it by an assignment."""
+    others = _REASSIGNED.get(action, frozenset()) if assigned else frozenset()
+    return frozenset({action}) | _ALIASES.get(action, frozenset()) | others

@@ -373,7 +373,8 @@ class Record(Value):
             raise ValueError("is queued but has a claim")
         if self.schema_version != (needed := self._needed_version()):
             raise ValueError(f"schema_version is {self.schema_version}; with these keys it must be {needed}")
-        _check_amendments(self.reviews)
+        if needed == 2:
+            _check_amendments(self.reviews)
 
     def _needed_version(self) -> Literal[1, 2]:
         """2 if and only if the record uses something that version 1 does not have."""

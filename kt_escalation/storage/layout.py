@@ -64,6 +64,7 @@ def release_path(record: Record) -> str:
     return f"{RELEASED}/{path_of(record).removeprefix(RESOLVED + '/')}"
 
 
+@lru_cache(4096)
 def released_id(path: str) -> str | None:
     """The id that a release's file is named for, None if the path below the store's top is not that of a release."""
     found = _RELEASED.fullmatch(path)
@@ -89,6 +90,7 @@ def month_of(path: str) -> str | None:
     return found[2] if found else None
 
 
+@lru_cache(4096)
 def archive_at(path: str) -> Name | None:
     """The archive that a path belongs to, or None."""
     found = _ARCHIVE.fullmatch(path)
