@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 import warm
 from lab import Ran, git, kt
 
@@ -206,6 +207,21 @@ def offer(forge: Forge, server: Path) -> Ran:
     )
 
 
+def in_full(corpus: Mapping[str, tuple[Any, ...]]) -> list[object]:
+    """Forgeries that everybody is asked about: the first of each rule in every run, all of them in `make soak`."""
+    first = {rule: name for name, (rule, *_) in reversed(corpus.items())}
+    return [
+        pytest.param(name, marks=() if first[rule] == name else pytest.mark.soak)
+        for name, (rule, *_) in corpus.items()
+    ]
+
+
+def others(corpus: Mapping[str, tuple[Any, ...]]) -> list[str]:
+    """Those that only the soak asks everybody about: in every run `verify` and the hook are asked."""
+    rules = [rule for rule, *_ in corpus.values()]
+    return [name for at, name in enumerate(corpus) if rules[at] in rules[:at]]
+
+
 def way_in(corpus: Mapping[str, tuple[Any, ...]], name: str) -> Callable[[Forge, Path], Ran]:
     """How a forgery comes to the server: the first of each rule by a real push, the others to the same command."""
     first = next(other for other, (rule, *_) in corpus.items() if rule == corpus[name][0])
@@ -242,6 +258,16 @@ def assert_refused(
     assert re.search(f": {rule}: .*{re.escape(said)}", refused.err)
     violations: list[dict[str, Any]] = ran.json["violations"]
     return violations
+
+
+def assert_found(forge: Forge, server: Path, rule: str, said: str) -> None:
+    """`verify` and the server's hook find and name what has been done."""
+    ran = kt("verify", "--afresh", "--json", cwd=forge.path)
+    told = [(found["rule"], found["expected"]) for found in ran.json["violations"]]
+    assert ran.code == 1 and any(one == rule and said in words for one, words in told), told
+    refused = offer(forge, server)
+    assert refused.code == 1
+    assert re.search(f": {rule}: .*{re.escape(said)}", refused.err), refused.err
 
 
 def assert_nothing_forged_is_released(forge: Forge, found: Sequence[Mapping[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forge import identity, push, serve, side, way_in
+from forge import assert_found, identity, in_full, others, push, serve, side, way_in
 from gateways import DIGEST
 from lab import git, kt
 from past import Past, UsedPast, acting
@@ -285,7 +285,15 @@ def an_archive_of_releases_that_a_merge_brings(past: UsedPast) -> None:
     past.git("merge", "--quiet", "--no-ff", "-m", "merge", "side", who="boss")
 
 
-@pytest.mark.parametrize("name", FORGERIES)
+@pytest.mark.parametrize("name", others(FORGERIES))
+def test_a_forgery_is_found_by_verify_and_the_hook(past: UsedPast, name: str) -> None:
+    rule, said, make = FORGERIES[name]
+    server = serve(past)
+    make(past)
+    assert_found(past, server, rule, said)
+
+
+@pytest.mark.parametrize("name", in_full(FORGERIES))
 def test_a_forgery_is_found_and_named(past: UsedPast, name: str) -> None:
     rule, said, make = FORGERIES[name]
     server = serve(past)

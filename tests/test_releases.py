@@ -14,10 +14,13 @@ import errorbook
 import pytest
 from forge import (
     Forge,
+    assert_found,
     assert_nothing_forged_is_released,
     assert_refused,
     identity,
+    in_full,
     offer,
+    others,
     push,
     serve,
     side,
@@ -938,7 +941,15 @@ def a_schema_that_is_only_for_python_the_same(gate: Gate) -> None:
     gate.forge.commit("alice")
 
 
-@pytest.mark.parametrize("name", FORGERIES)
+@pytest.mark.parametrize("name", others(FORGERIES))
+def test_a_forgery_is_found_by_verify_and_the_hook(gate: Gate, name: str) -> None:
+    rule, said, make = FORGERIES[name]
+    server = serve(gate.forge)
+    make(gate)
+    assert_found(gate.forge, server, rule, said)
+
+
+@pytest.mark.parametrize("name", in_full(FORGERIES))
 def test_a_forgery_is_found_and_named(gate: Gate, name: str) -> None:
     rule, said, make = FORGERIES[name]
     server = serve(gate.forge)
