@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 from faulty import POINTS, VARIABLE
 from forge import identity
-from gateways import DIGEST, Gate, made_in
+from gateways import DIGEST, GATEWAY_SETTINGS, Gate, made_in
 from lab import Ran, git, kt, kt_process
 
 ACTIONS = {
@@ -22,16 +24,33 @@ KILLS = [
 ]
 
 
+#: A remote in the state before each action.
+GROUND: dict[str, Path] = {}
+
+
+def ground(action: str) -> Path:
+    if action not in GROUND:
+        folder = Path(os.environ["HOME"]) / f"before-{action}"
+        folder.mkdir()
+        gate = Gate(made_in(folder))
+        # Those of `tool.call` may be used for 15 minutes alone.
+        rule = "  - {match: {reason_code: c.d}, single_use: true}\n"
+        gate.forge.write("policies/settings.yaml", f"{GATEWAY_SETTINGS}{rule}")
+        gate.forge.commit("boss", "a decision that may be used at any time")
+        gate.decided("r1", reason_code="c.d")
+        if action == "receipt":
+            gate.released("esc_r1")
+        GROUND[action] = folder / "remote.git"
+        git("clone", "--quiet", "--bare", str(gate.forge.path), str(GROUND[action]), cwd=folder)
+    return GROUND[action]
+
+
 class Served:
     """A remote with one decision for one use, and a gateway's clone of it."""
 
     def __init__(self, folder: Path, action: str) -> None:
-        gate = Gate(made_in(folder))
-        gate.decided("r1")
-        if action == "receipt":
-            gate.released("esc_r1")
         self.remote, self.clone = folder / "remote.git", folder / "gw"
-        git("clone", "--quiet", "--bare", str(gate.forge.path), str(self.remote), cwd=folder)
+        shutil.copytree(ground(action), self.remote)
         git("clone", "--quiet", str(self.remote), str(self.clone), cwd=folder)
 
     def run(self, *args: str, **env: str) -> Ran:
