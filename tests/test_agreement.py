@@ -187,7 +187,7 @@ def is_released(graph: Graph, repository: Path, name: str, records: dict[str, or
     ("first", "count"),
     [
         pytest.param(0, 30, id="slice"),
-        pytest.param(hostile.DOUBTING + 20, 8, id="doubts"),
+        pytest.param(hostile.DOUBTING + 20, 5, id="doubts"),
         *(
             pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak)
             for start in (0, hostile.DOUBTING)
@@ -235,7 +235,7 @@ def told_of_marks(graph: Graph, repository: Path) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("first", "count"),
     [
-        pytest.param(0, 25, id="slice"),
+        pytest.param(0, 14, id="slice"),
         *(pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak) for n in range(0, 2_000, 100)),
     ],
 )

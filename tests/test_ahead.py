@@ -27,7 +27,8 @@ from kt_escalation.storage.clone import GitStore
 #: The tree of no files.
 EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
-SEEDS, LEGAL = range(16), range(12)
+#: As many of each in every run, and in the soak.
+COUNTS = [9, pytest.param(24, marks=pytest.mark.soak)]
 
 
 class Case(NamedTuple):
@@ -37,23 +38,29 @@ class Case(NamedTuple):
     now: datetime
 
 
+@pytest.fixture(scope="module", params=COUNTS)
+def count(request: pytest.FixtureRequest) -> int:
+    made: int = request.param
+    return made
+
+
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(tmp_path_factory: pytest.TempPathFactory, count: int) -> Path:
     path: Path = tmp_path_factory.mktemp("ahead")
     git("init", "--quiet", "--bare", str(path), cwd=path)
     return path
 
 
 @pytest.fixture(scope="module")
-def hostile_ones(repository: Path) -> list[Case]:
-    graphs = [hostile.make(seed) for seed in SEEDS]
+def hostile_ones(repository: Path, count: int) -> list[Case]:
+    graphs = [hostile.make(seed) for seed in range(count)]
     hostile.write(graphs, repository, {f"refs/heads/g{graph.seed}": graph.tip for graph in graphs})
     return [Case(graph.tip, graph.now) for graph in graphs]
 
 
 @pytest.fixture(scope="module")
-def legal_ones(repository: Path) -> list[Case]:
-    made = [one for one in map(histories.make, LEGAL) if not one.root]
+def legal_ones(repository: Path, count: int) -> list[Case]:
+    made = [one for one in map(histories.make, range(count)) if not one.root]
     written = histories.write(made, repository)
     return [Case(written[one.seed][one.tip], one.now) for one in made]
 
@@ -102,7 +109,7 @@ def test_a_hostile_line_is_judged_in_halves_as_it_is_whole(
     wanted = whole(monkeypatch, repository, hostile_ones)
     assert [judged(repository, case) for case in hostile_ones] == wanted
     # What nobody could guess is judged by one process.
-    assert answers[False] > len(SEEDS) // 2
+    assert answers[False] > len(hostile_ones) // 2
 
 
 def test_a_legal_line_is_judged_in_halves_as_it_is_whole(

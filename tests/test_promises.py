@@ -261,7 +261,7 @@ class Life(RuleBasedStateMachine):
             }
 
 
-RUNS = {"memory": (InMemory, 60, 40), "git": (OnGit, 4, 12)}
+RUNS = {"memory": (InMemory, 40, 40), "git": (OnGit, 3, 12)}
 SOAK = {"memory": (InMemory, 5000, 50), "git": (OnGit, 100, 30)}
 
 

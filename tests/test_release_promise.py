@@ -211,7 +211,7 @@ REACHED = {"releases": 0, "receipts": 0}
 
 def test_a_decision_is_used_once_for_what_it_is() -> None:
     REACHED.update(releases=0, receipts=0)
-    run_state_machine_as_test(Gateways, settings=settings(max_examples=40, stateful_step_count=40))
+    run_state_machine_as_test(Gateways, settings=settings(max_examples=25, stateful_step_count=40))
     assert min(REACHED.values()) > 0
 
 
