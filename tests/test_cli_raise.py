@@ -461,24 +461,6 @@ def test_a_repeat_changes_nothing_whatever_raising_decides(lab: Lab, gw: Path, a
     assert ran.json["commit"] == before == lab.tip()
 
 
-def test_what_two_evaluations_measure_anew_is_no_content_and_the_first_stays(gw: Path) -> None:
-    def evaluated(
-        score: float, latency: int, *, kind: str = "human-oversight", degraded: bool = False
-    ) -> Any:
-        results = [{"policy_kind": kind, "verdict": "escalate", "latency_ms": latency}]
-        details = {"policy_results": results, "scores": {"toxicity": score}, "degraded_mode": degraded}
-        return event(details=details)
-
-    first = raised(gw, "--event", "-", stdin=ndjson(evaluated(0.5, 12)))
-    again = kt("raise", "--event", "-", "--json", cwd=gw, stdin=ndjson(evaluated(0.7, 99, degraded=True)))
-    assert again.code == 0
-    assert again.json["changed"] is False
-    assert again.json["escalation"] == first
-    other = kt("raise", "--event", "-", "--json", cwd=gw, stdin=ndjson(evaluated(0.5, 12, kind="other")))
-    assert other.code == 6
-    assert other.error["code"] == "different_content"
-
-
 @pytest.mark.parametrize(
     ("again", "differs"),
     [

@@ -97,12 +97,14 @@ def test_all_else_is_content(how: str, measured: dict[str, Any]) -> None:
 
 
 @settings(max_examples=examples(10))
-@given(SCORES, NUMBERS)
-def test_the_same_holds_of_a_gateways_own_events(scores: dict[str, Any], latency: float) -> None:
+@given(SCORES, NUMBERS, st.booleans())
+def test_the_same_holds_of_a_gateways_own_events(
+    scores: dict[str, Any], latency: float, degraded: bool
+) -> None:
     world, gateway = store()
     first = gateway.raise_event(event())
     again = deepcopy(event(timestamp="2026-11-23T09:20:00Z"))
-    again["details"]["scores"] = scores
+    again["details"] |= {"scores": scores, "degraded_mode": degraded}
     again["details"]["policy_results"][1]["latency_ms"] = latency
     count = len(world.commits)
     repeat = gateway.raise_event(again)
