@@ -23,6 +23,7 @@ from terminal import at_a_terminal
 from test_cli_life import ROSTER
 
 from kt_escalation import Store, __version__, errors
+from kt_escalation.cli import app
 from kt_escalation.read_store import ReadStore
 from kt_escalation.storage.lock import held
 
@@ -1211,3 +1212,18 @@ def test_a_folder_that_went_away_is_no_store(lab: Lab) -> None:
         clone.rename(lab.folder / "away")
         with pytest.raises(errors.NotAStore, match="there is no such folder"):
             store.list()
+
+
+def test_a_command_loads_its_own_module_and_no_other() -> None:
+    """The server's hook must be quick: git waits for it at each push."""
+    app._load_all()
+    homes = {
+        name: command.callback.__module__.rpartition(".")[2]
+        for name, command in app.escalation.commands.items()
+        if command.callback is not None
+    }
+    assert homes == {name: module for module, names in app._MODULES.items() for name in names}
+    tells = "import sys; from kt_escalation.cli import app; app.escalation.get_command(None, 'hook'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", tells], capture_output=True, text=True, check=True)
+    loaded = [name for name in done.stdout.split() if name.startswith("kt_escalation.cli.commands.")]
+    assert loaded == ["kt_escalation.cli.commands.hook"]

@@ -51,10 +51,9 @@ class Group(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name."""
-        for module in _MODULES:
-            if cmd_name in self.commands:
-                break
-            import_module(f".commands.{module}", __package__)
+        if cmd_name not in self.commands:
+            home = next((module for module, names in _MODULES.items() if cmd_name in names), None)
+            _load(home) if home else _load_all()
         return super().get_command(ctx, cmd_name)
 
     def resolve_command(
@@ -64,6 +63,7 @@ class Group(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
+            _load_all()
             asked = next(iter(args), "")  # click removes an unknown option from the list
             for name, group in self.commands.items():
                 if isinstance(group, click.Group) and group.get_command(ctx, asked):
@@ -163,29 +163,30 @@ def gateway(ctx: click.Context, repo: tuple[str, ...]) -> None:
     ctx.obj = repo or ctx.obj
 
 
-# The modules with commands, the most used ones first, because loading each takes time.
-_MODULES = (
-    "claim",
-    "init",
-    "raise_",
-    "hook",
-    "verify",
-    "wait",
-    "withdraw",
-    "review",
-    "web",
-    "manage",
-    "watch",
-    "report",
-    "policy",
-    "gateway",
-)
+#: The modules with commands, and the commands of `kt escalation` in each: only the one that is needed is loaded.
+_MODULES: Mapping[str, tuple[str, ...]] = {
+    "read": ("list", "get", "log", "schema", "doctor"),
+    "claim": ("claim", "unclaim", "resolve", "note"),
+    "init": ("init",),
+    "raise_": ("raise",),
+    "hook": ("hook",),
+    "verify": ("verify", "check"),
+    "wait": ("wait", "release", "receipt"),
+    "withdraw": ("withdraw", "digest"),
+    "review": ("review",),
+    "web": ("web",),
+    "manage": ("assign", "reopen", "restore", "sweep", "compact"),
+    "watch": ("events", "watch"),
+    "report": ("export", "evidence", "report", "stats"),
+    "policy": (),
+    "gateway": (),
+}
+
+
+def _load(module: str) -> None:
+    import_module(f".commands.{module}", __package__)
 
 
 def _load_all() -> None:
     for module in _MODULES:
-        import_module(f".commands.{module}", __package__)
-
-
-# Commands register themselves with the groups above. These are used most, so they are always loaded.
-from .commands import read  # noqa: E402, F401
+        _load(module)
