@@ -9,7 +9,7 @@ no git history, so `log`, `events`, `watch` and the methods of `AuditStore` rais
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha1
@@ -210,7 +210,7 @@ class MemoryStore:
         yield
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, meanwhile: Callable[[], None]) -> Iterator[None]:
         yield
 
     def author(self) -> Author:

@@ -220,7 +220,7 @@ class Line:
         yield
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, meanwhile: Callable[[], None]) -> Iterator[None]:
         yield
 
     def author(self) -> Author:

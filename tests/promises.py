@@ -75,8 +75,8 @@ class FaultyPort:
     def writing(self, timeout: float) -> AbstractContextManager[None]:
         return self._port.writing(timeout)
 
-    def turn(self) -> AbstractContextManager[None]:
-        return self._port.turn()
+    def turn(self, meanwhile: Callable[[], None]) -> AbstractContextManager[None]:
+        return self._port.turn(meanwhile)
 
     def author(self) -> Author:
         return self._port.author()

@@ -522,7 +522,7 @@ def test_the_time_of_a_change_is_read_when_it_is_made_and_not_when_the_wait_for_
             yield
 
         @contextmanager
-        def turn(self) -> Iterator[None]:
+        def turn(self, meanwhile: Callable[[], None]) -> Iterator[None]:
             nonlocal now
             now += timedelta(seconds=20)
             yield

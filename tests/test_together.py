@@ -113,9 +113,12 @@ def test_fifty_who_wait_keep_a_raise_no_longer_than_three_fetches(lab: Lab) -> N
     # While the first one is raised, those who wait are still starting.
     for number in range(4):
         began = time.monotonic()
+        # What asking this remote once takes at this moment, on a machine that may be busy.
+        git("ls-remote", "--quiet", "origin", "main", cwd=clone)
+        asked = time.monotonic()
         new = ("raise", "--request-id", f"new-{number}", "--reason-code", "a.b")
         ran = end(start(*new, cwd=clone, forked=True))
-        took.append(time.monotonic() - began)
+        took.append((time.monotonic() - asked) / (asked - began))
         assert ran.code == 0, ran.err
-    assert max(took[1:]) <= 3 * 1.5
+    assert max(took[1:]) <= 3
     assert {end(process).code for process in waits} == {8}

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,13 @@ from faulty import VARIABLE
 from lab import Lab, end, git, kt, start, wait_for
 
 from kt_escalation import Store
-from kt_escalation.errors import AlreadyClaimed, HistoryRewritten, NoStoreBranch
+from kt_escalation.actions.plan import Plan
+from kt_escalation.errors import AlreadyClaimed, HistoryRewritten, NoStoreBranch, NotFound
+from kt_escalation.rules.permissions import Actor
 from kt_escalation.storage import lock, push_queue
+from kt_escalation.storage.clone import GitStore
+from kt_escalation.storage.interface import Author, Snapshot
+from kt_escalation.testing import MemoryRemote, MemoryStore
 
 A_CLAIM = ["cat-file", "config", "fetch", "merge", "push", "rev-parse", "var"]
 
@@ -257,6 +264,77 @@ def test_a_slice_is_nobody_elses_however_often_they_look(
         with holder.turn():
             holder.end_slice()
         assert not turn.result().again
+
+
+def test_what_is_done_meanwhile_is_done_once_and_only_by_those_who_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    done: list[str] = []
+    holder, waiting = push_queue.PushQueue("a remote"), push_queue.PushQueue("a remote")
+    monkeypatch.setattr(push_queue, "PATIENCE", 0.1)
+    with holder.turn(lambda: done.append("holder")), waiting.turn(lambda: done.append("waiting")):
+        assert done == ["waiting"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_whoever_waits_for_a_turn_decides_once_before_and_that_counts_for_nothing(fails: bool) -> None:
+    class Waits(MemoryStore):
+        """A store that has to wait for each turn."""
+
+        @contextmanager
+        def turn(self, meanwhile: Callable[[], None]) -> Iterator[None]:
+            meanwhile()
+            yield
+
+    remote = MemoryRemote({"policies/policy-config.yaml": b"pack: {enabled: true}\n"})
+    store = Store(Waits(remote, Author("Alice", "alice@example.com")))
+    counted: list[str] = []
+
+    def decide(snapshot: Snapshot, actor: Actor) -> Plan:
+        counted.append(actor.name)
+        if fails and len(counted) == 1:
+            raise NotFound(escalation_id="esc_one")
+        return Plan()
+
+    for _ in range(2):
+        assert not store._session.commit(decide, kept=True).changed
+    assert len(counted) == 3
+    # What does more than decide is not done for nothing.
+    store._session.commit(decide)
+    assert len(counted) == 4
+
+
+# --- what is newer -----------------------------------------------------------------------------------
+
+
+def test_the_audit_is_asked_about_merges_and_forks_alone(lab: Lab) -> None:
+    clone = lab.clone("alice")
+    first = line = lab.tip()
+    asked: list[str] = []
+
+    def commit(words: str, *parents: str) -> str:
+        named = [word for parent in parents for word in ("-p", parent)]
+        return git("commit-tree", "-m", words, *named, f"{first}^{{tree}}", cwd=clone)
+
+    def audit(_: GitStore, tip: str, seen: str) -> bool:
+        asked.append(seen)
+        return False
+
+    commits = [line]
+    for _ in range(9):
+        line = commit("next", line)
+        commits.append(line)
+    fork = commit("fork", first)
+    merge = commit("merge", fork, line)
+    with closing(GitStore(clone, goes_on=audit)) as store:
+        newest = store._newest
+        assert all(newest.goes_on(line, seen) for seen in commits)
+        assert asked == []
+        assert not newest.goes_on(line, fork)
+        assert not newest.goes_on(merge, first)
+        assert not newest.goes_on(commits[3], commits[5])
+        assert asked == [fork, first, commits[5]]
 
 
 STANDS = """

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ..errors import GitFailed, Interrupted, KtError, PushRefused, RemoteUnreachable, exhausted
@@ -169,6 +169,7 @@ class CommitLoop:
 
     def __post_init__(self) -> None:
         self._proposing = Proposing(self.port)
+        self._rehearsed = False
 
     def commit(
         self, decide: Decide, partial: bool, branch: str | None = None, *, kept: bool = False
@@ -208,7 +209,8 @@ class CommitLoop:
         if change.branch is not None:
             self.port.require_proposable(change.branch)
         with self.port.writing(self.lock_timeout):
-            with self.port.turn() if change.branch is None else nullcontext():
+            rehearse = functools.partial(self._rehearse, change)
+            with self.port.turn(rehearse) if change.branch is None else nullcontext():
                 # Leases and deadlines begin when the change is made, not when the wait for it began.
                 now = to_millis(self.clock())
                 try:
@@ -219,6 +221,18 @@ class CommitLoop:
                     if change.outcome is not Outcome.LANDED:
                         raise
             return self._follow(change) if change.branch is None else ""
+
+    def _rehearse(self, change: _Change) -> None:
+        """Decide on what is known here, once for a store and for nothing but what that loads and reads.
+
+        Whoever has the turn keeps all others waiting, so this is done before. `_Change.kept` steps alone do nothing but
+        decide.
+        """
+        if change.kept and not self._rehearsed:
+            self._rehearsed = True
+            with suppress(Exception):
+                here, author = self.port.read(), self.port.author()
+                decided(change.decide, change.partial, here, author, datetime.now(UTC), kept=True)
 
     # --- attempts ---------------------------------------------------------------------------------
 

@@ -248,8 +248,8 @@ class GitStore:
             finally:
                 self._newest.stop_asking()
 
-    def turn(self) -> AbstractContextManager[None]:
-        return self._newest.turn()
+    def turn(self, meanwhile: Callable[[], None]) -> AbstractContextManager[None]:
+        return self._newest.turn(meanwhile)
 
     def prepare(self, request: Request, proposal: Onto | None = None) -> Prepared:
         return self.writer.prepare(request, proposal)

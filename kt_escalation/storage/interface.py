@@ -5,7 +5,7 @@ The git store and the in-memory store of the tests implement it. One contract su
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -184,9 +184,10 @@ class Port(Protocol):
     def writing(self, timeout: float) -> AbstractContextManager[None]:
         """Take the clone's lock. Raises LockTimeout."""
 
-    def turn(self) -> AbstractContextManager[None]:
+    def turn(self, meanwhile: Callable[[], None]) -> AbstractContextManager[None]:
         """Wait, for a limited time, for a turn among this host's processes that write to the same remote.
 
+        ``meanwhile`` is called once if the turn cannot be had at once.
         Turns only avoid lost races. Correctness does not depend on them, and waiting raises no error.
         """
 

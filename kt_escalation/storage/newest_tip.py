@@ -30,8 +30,8 @@ from .snapshot import GitSnapshot
 from .store_branch import StoreBranch
 
 FETCH_PAUSE_SECONDS = 0.1
-# Up to this many new commits are compared one by one before the audit is asked.
-_NEAR = 64
+# Without merges, about twice as many new commits are compared before the audit is asked, which takes long to load.
+_NEAR = 256
 
 #: Whether the first-parent line of a commit contains an older commit: (new, old).
 GoesOn = Callable[[str, str], bool]
@@ -220,12 +220,12 @@ class NewestTip:
     # --- turns ------------------------------------------------------------------------------------
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, meanwhile: Callable[[], None]) -> Iterator[None]:
         """See `interface.Port`."""
         if self._location.remote is None:
             yield
             return
-        with self._queue.turn() as self._turn:
+        with self._queue.turn(meanwhile) as self._turn:
             try:
                 yield
             except NothingToClaim:
@@ -308,11 +308,21 @@ class NewestTip:
 
     def goes_on(self, commit: str, seen: str) -> bool:
         """Whether the line of a commit continues from ``seen``, which it contains."""
-        at: str | None = commit
-        for _ in range(_NEAR):
-            if at == seen:
-                return True
-            at, second = self._repository.objects.ids_of([f"{at}^1", f"{at}^2"])
-            if at is None or second is not None:
-                break
+        if commit == seen or self._follows_plainly(commit, seen):
+            return True
         return self._audit_goes_on is None or self._audit_goes_on(commit, seen)
+
+    def _follows_plainly(self, commit: str, seen: str) -> bool:
+        """Whether ``seen`` is near below a commit, with no merge between them. Each look goes twice as far."""
+        look = 1
+        while look <= _NEAR:
+            asked = [f"{commit}~{back}^{parent}" for back in range(look) for parent in (1, 2)]
+            found = self._repository.objects.ids_of(asked)
+            for first, second in zip(found[::2], found[1::2], strict=True):
+                if first is None or second is not None:
+                    return False
+                if first == seen:
+                    return True
+                commit = first
+            look *= 2
+        return False

@@ -69,13 +69,13 @@ class PushQueue:
         self._reserved = AT_ONCE
 
     @contextmanager
-    def turn(self) -> Iterator[Turn]:
-        """Wait for a turn, for a limited time, and hold it."""
+    def turn(self, meanwhile: Callable[[], None] = lambda: None) -> Iterator[Turn]:
+        """Wait for a turn, for a limited time, and hold it. ``meanwhile`` is called once if there is a wait."""
         handle, turn = None, Turn()
         longest = max(AT_ONCE, AGAIN)
         self._reserved = longest if time.monotonic() - self._left <= longest else AT_ONCE
         with suppress(OSError, RuntimeError):
-            handle = self._take()
+            handle = self._take(meanwhile)
             note = self._note()
             turn = Turn(handle is not None and note.owner == self._me, note.tip)
         if not turn.again or not self._turns:
@@ -111,7 +111,7 @@ class PushQueue:
         name = hashlib.sha256(self._address.encode(errors="surrogateescape")).hexdigest()[:32]
         return caches / "kt-escalation" / name
 
-    def _take(self) -> int | None:
+    def _take(self, meanwhile: Callable[[], None] = lambda: None) -> int | None:
         """Take the lock, and return its open file. None if that takes too long.
 
         Only the next store in the queue polls the lock often. The others wait to be next, and use no CPU.
@@ -123,8 +123,13 @@ class PushQueue:
             taken = self._wait("turn", self._may_have_it, _POLL_SECONDS, self._left + self._reserved)
             if taken is not None:
                 return taken
-        following = self._wait("next", lambda: True, _WAIT_SECONDS, end)
+        following = self._locked("next", lambda: True)
         try:
+            if following is not None and (taken := self._locked("turn", self._may_have_it)) is not None:
+                return taken
+            meanwhile()
+            if following is None:
+                following = self._wait("next", lambda: True, _WAIT_SECONDS, end)
             return self._wait("turn", self._may_have_it, _POLL_SECONDS, end)
         finally:
             if following is not None:
