@@ -637,6 +637,11 @@ def a_release_of_what_is_not_for_one_use(gate: Gate) -> None:
     write_release(gate, gate.decided("r1", reason_code="a.b"))
 
 
+@forgery("release", "release_id: must be letters, digits")
+def a_release_under_an_id_that_is_none(gate: Gate) -> None:
+    write_release(gate, gate.decided("r1"), release_id='"a b"')
+
+
 @forgery("release", "expected digest sha256:")
 def a_release_for_another_digest(gate: Gate) -> None:
     write_release(gate, gate.decided("r1"), digest=f'"{OTHER}"')

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from kt_escalation import Store
 from kt_escalation.errors import BadInput, KtError
+from kt_escalation.model import record, release
+from kt_escalation.policies import policy_file, roster, settings, waivers
 from kt_escalation.testing import MemoryRemote
 
 #: What each parameter is given where another one is wrong.
@@ -97,3 +102,41 @@ def test_what_a_store_in_memory_does_not_have_is_said_at_once() -> None:
     for call in (store.log, store.events, store.watch, store.verify, store.stats):
         with pytest.raises(BadInput, match="no git history"):
             call()
+
+
+ODD: tuple[Any, ...] = (
+    None,
+    5,
+    -1,
+    1.5,
+    "x",
+    "",
+    [],
+    {},
+    True,
+    [5],
+    [None],
+    {"a": []},
+    {5: 5},
+    10**30,
+    "\x00",
+)
+MODELS = [
+    kind
+    for room in (record, release, roster, settings, waivers, policy_file)
+    for _, kind in inspect.getmembers(room, inspect.isclass)
+    if issubclass(kind, BaseModel) and kind.__module__ == room.__name__
+]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_what_is_wrong_with_a_key_is_said_in_words_of_kt(model: type[BaseModel]) -> None:
+    said = set()
+    for key in model.model_fields:
+        for odd in ODD:
+            with contextlib.suppress(BadInput):
+                try:
+                    model.model_validate({key: odd})
+                except ValidationError as error:
+                    said |= {what for _, what in record.findings(error)}
+    assert not {what for what in said if re.search(r"\b([Ii]nput|should|Keys|String|Value)\b|\^", what)}

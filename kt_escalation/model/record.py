@@ -117,6 +117,7 @@ COMMIT_ID = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
 #: What each pattern requires, in words.
 _FORMS = {
     COMMIT_ID: "must be a commit's whole id, 40 or 64 hex digits",
+    ids.RELEASE_ID: "must be letters, digits, _, . and -, 64 at most",
     _ESCALATION_ID: "must be esc_ and then small letters, digits, _ and -, 64 characters at most",
     _CLAIM_ID: "must be letters, digits, _, . and -, 64 at most, and begin with a letter or digit",
     _REASON_CODE: "must be letters, digits, _ and -, in parts joined by dots, such as oversight.required",
@@ -125,6 +126,23 @@ _FORMS = {
     _ACTION_DIGEST: "must be sha256: or hmac-sha256: and 64 hex digits; `kt escalation digest` prints it",
     _VALUE_DIGEST: "must be sha256: and 64 hex digits",
     _MEDIA_TYPE: "must be a media type in small letters, such as application/json",
+}
+#: What each type requires, in words.
+_TYPES = {
+    "string_type": "must be text, in quotes where it looks like something else",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "int_type": "must be a whole number",
+    "int_parsing_size": "is too large",
+    "bool_type": "must be true or false",
+    "datetime_type": "must be an RFC 3339 time such as 2026-11-23T10:00:00Z",
+    "time_delta_type": "must be a duration such as 90s, 15m, 2h or 7d",
+    "invalid_key": "has a key that is not text",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
 }
 
 EscalationId = Annotated[str, Field(pattern=_ESCALATION_ID)]
@@ -486,9 +504,10 @@ def findings(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
         elif finding["type"] in ("string_too_short", "too_short"):
             what = "must not be empty"
         elif finding["type"] == "string_pattern_mismatch":
-            what = _FORMS[finding["ctx"]["pattern"]]
-        elif finding["type"] == "string_type":
-            what = "must be text, in quotes where it looks like something else"
+            pattern = finding["ctx"]["pattern"]
+            what = _FORMS.get(pattern, f"must match {pattern}")
+        elif finding["type"] in _TYPES:
+            what = _TYPES[finding["type"]].format_map(finding.get("ctx", {}))
         elif finding["type"] == "literal_error":
             what = f"must be {finding['ctx']['expected']}"
         said.append((finding["loc"], what))

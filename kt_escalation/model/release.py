@@ -10,12 +10,12 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
+from . import ids
 from .record import ActionDigest, EscalationId, Line, Text, Time, Value, ValueDigest
 
 ReceiptStatus = Literal["executed", "failed", "unknown"]
 RECEIPT_STATUSES: tuple[str, ...] = get_args(ReceiptStatus)
-RELEASE_ID = r"^[A-Za-z0-9._-]{1,64}$"
-ReleaseId = Annotated[str, Field(pattern=RELEASE_ID)]
+ReleaseId = Annotated[str, Field(pattern=ids.RELEASE_ID)]
 #: A release without a final receipt is archived after this time.
 UNANSWERED = timedelta(days=90)
 
