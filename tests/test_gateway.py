@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import shutil
 import threading
@@ -423,3 +424,17 @@ def test_a_process_that_was_forked_later_is_told_and_does_not_wait_for_ever(gate
         os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
     assert gateway.get("esc_forked").record.status == "queued"
+
+
+@pytest.mark.parametrize("timeout", [-1, math.nan, "1s", True])
+def test_a_timeout_is_a_number_of_seconds(gateway: Gateway, timeout: Any) -> None:
+    for call in (
+        lambda: gateway.ask(plain("never"), timeout=timeout),
+        lambda: gateway.wait("esc_never", timeout=timeout),
+        lambda: gateway.release("esc_never", timeout=timeout),
+    ):
+        with pytest.raises(
+            errors.BadInput, match="the timeout is a number of seconds from 0 on or None, and "
+        ):
+            call()
+    assert gateway.metrics().raised == 0

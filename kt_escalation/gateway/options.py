@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypedDict
 
+from ..actions import inputs
 from ..errors import BadInput, WaitTimeout
 from .held import Held
 
@@ -47,6 +48,11 @@ def late(held: Held, timeout: float | None) -> WaitTimeout:
             status=held.status,
         )
     return WaitTimeout(escalation_id=held.escalation_id, seconds=timeout, status=held.status)
+
+
+def require_timeout(value: float | None) -> None:
+    """Raise BadInput unless it is a number of seconds or None."""
+    inputs.seconds(value, "the timeout")
 
 
 def require_on_cancel(value: str) -> None:

@@ -15,7 +15,7 @@ from ..errors import Interrupted, NotResolved
 from ..results import Decision, Found, Listing, Received, Result
 from .core import Core
 from .held import Held, Metrics, OnCancel, settle
-from .options import LOOK_SECONDS, RELEASE_SECONDS, GatewayOptions, late, require_on_cancel
+from .options import LOOK_SECONDS, RELEASE_SECONDS, GatewayOptions, late, require_on_cancel, require_timeout
 
 _Answer = TypeVar("_Answer")
 
@@ -72,6 +72,7 @@ class AsyncGateway:
         WaitTimeout the escalation stays open. With ``timeout`` 0 it is raised, and the store is read once.
         """
         require_on_cancel(on_cancel)
+        require_timeout(timeout)
         held = self._open.ask(draft, digest=digest, amended=amended, at_once=timeout == 0)
         return await self._looked(held, timeout, on_cancel)
 
@@ -87,6 +88,7 @@ class AsyncGateway:
 
         Raises as `Store.wait`.
         """
+        require_timeout(timeout)
         held = self._open.hold(
             escalation_id, releases=False, digest=digest, amended=amended, at_once=timeout == 0
         )
@@ -101,6 +103,7 @@ class AsyncGateway:
         timeout: float | None = 60.0,
     ) -> Decision:
         """Take a decision for its one use, as `Gateway.release` does."""
+        require_timeout(timeout)
         held = self._open.hold(escalation_id, releases=True, digest=digest, amended=amended, at_once=True)
         return await self._answer(held, timeout, "keep")
 

@@ -14,7 +14,7 @@ from ..errors import Interrupted, NotResolved
 from ..results import Decision, Found, Listing, Received, Result
 from .core import Core
 from .held import Held, Metrics, OnCancel
-from .options import LOOK_SECONDS, RELEASE_SECONDS, GatewayOptions, late, require_on_cancel
+from .options import LOOK_SECONDS, RELEASE_SECONDS, GatewayOptions, late, require_on_cancel, require_timeout
 
 _Answer = TypeVar("_Answer")
 # How often the caller's own `stop` is looked at, in seconds.
@@ -77,6 +77,7 @@ class Gateway:
         Interrupted, and the errors of writing.
         """
         require_on_cancel(on_cancel)
+        require_timeout(timeout)
         held = self._core.ask(draft, digest=digest, amended=amended, at_once=timeout == 0)
         return self._looked(held, timeout, on_cancel, stop)
 
@@ -93,6 +94,7 @@ class Gateway:
 
         Raises as `Store.wait`.
         """
+        require_timeout(timeout)
         held = self._core.hold(
             escalation_id, releases=False, digest=digest, amended=amended, at_once=timeout == 0
         )
@@ -111,6 +113,7 @@ class Gateway:
         Only one call gets it. A denial is a result too, with ``release`` False.
         Raises NotFound, NotResolved, AlreadyReleased and the other errors of `ask`.
         """
+        require_timeout(timeout)
         held = self._core.hold(escalation_id, releases=True, digest=digest, amended=amended, at_once=True)
         return self._answer(held, timeout, "keep", None)
 
