@@ -273,6 +273,7 @@ def test_litellm_is_blocked_with_200_whatever_is_wrong(served: Served, body: Any
 
 
 def test_a_proxy_is_told_yes_or_no(room: Room, served: Served) -> None:
+    pending = held(served, room, "esc_e0", "GET", "/ext_authz/e0", headers={"x-request-id": "e0"})
     headers = {"x-request-id": "e1", "X-Team": "red", "X-Other": "unseen"}
     asked = held(served, room, "esc_e1", "POST", "/ext_authz/pay/bob?token=secret", headers=headers)
     room.decide("e1")
@@ -290,9 +291,16 @@ def test_a_proxy_is_told_yes_or_no(room: Room, served: Served) -> None:
     assert served.call("POST", "/ext_authz/pay/eve?token=secret", headers=headers).status == 403
     assert served.call("POST", "/ext_authz/pay/bob?token=other", headers=headers).status == 403
     assert served.call("GET", "/ext_authz/pay/bob").status == 403
+    # Whatever the method, the answer is yes or no.
+    for method in ("PROPFIND", "TRACE", "OPTIONS", "ODD"):
+        assert served.call(method, "/ext_authz/pay/bob", headers=headers).status == 403
     asked = held(served, room, "esc_e2", "GET", "/ext_authz", headers={"Idempotency-Key": "e2"})
     room.decide("e2", outcome="redacted")
     assert asked.result(20).status == 403
+    answer = pending.result(20)
+    assert answer.status == 403
+    assert answer.headers["x-kt-outcome"] == "pending"
+    assert answer.headers["x-kt-reason"].startswith("not decided yet")
 
 
 def test_slow_callers_are_let_go(served: Served) -> None:

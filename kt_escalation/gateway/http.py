@@ -18,6 +18,8 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
@@ -40,7 +42,6 @@ _SHORTEST_HOLD = 1.0
 _OPEN = frozenset({"/healthz"})
 _LITELLM = "/beta/litellm_basic_guardrail_api"
 _AUTHZ = "/ext_authz"
-_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 _Hold = Annotated[
     float | None,
@@ -109,6 +110,8 @@ class Service:
                         raise Refused(
                             413, "too_large", f"a body has at most {LARGEST_BODY} bytes", Connection="close"
                         )
+        except ClientDisconnect:
+            raise CallerGone from None
         except TimeoutError:
             raise Refused(
                 408, "too_slow", f"a body arrives within {_BODY_SECONDS:.0f} s", Connection="close"
@@ -174,6 +177,7 @@ class Service:
             return 403, {
                 "x-kt-escalation": error.escalation_id,
                 "x-kt-outcome": "pending",
+                "x-kt-reason": "not decided yet; send it again",
                 "retry-after": "5",
             }
         except Exception as error:
@@ -184,7 +188,7 @@ class Service:
         if isinstance(error, Refused):
             return error.answer
         found = answers.failed(error, self.options.hidden)
-        if found.status >= 500 and not isinstance(error, Interrupted):
+        if found.status >= 500 and not isinstance(error, Interrupted | CallerGone):
             self.log(f"{type(error).__name__}: {error}")
         return found
 
@@ -391,13 +395,22 @@ def _gates(app: FastAPI, service: Service) -> None:
         """LiteLLM's generic guardrail. The status is always 200, and everything but a release blocks."""
         return _json(Answer(200, await service.litellm(request), {}))
 
-    async def authz(request: Request) -> Response:
-        """Envoy's HTTP ext_authz and nginx's auth_request: 200 passes, 403 does not."""
-        status, headers = await service.authz(request)
-        return Response(status_code=status, headers=headers)
-
     for path in (_AUTHZ, f"{_AUTHZ}/{{rest:path}}"):
-        app.add_api_route(path, authz, methods=_METHODS, include_in_schema=False)
+        app.router.routes.append(Route(path, _Authz(service), include_in_schema=False))
+
+
+class _Authz:
+    """Envoy's HTTP ext_authz and nginx's auth_request: 200 passes, 403 does not.
+
+    An application and no function, since Starlette lets every method through to one, also those of WebDAV.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status, headers = await self._service.authz(Request(scope, receive))
+        await Response(status_code=status, headers=headers)(scope, receive, send)
 
 
 def _looks(app: FastAPI, service: Service) -> None:
