@@ -10,15 +10,19 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from mcp.server.mcpserver import Context, MCPServer
-from mcp.types import CallToolResult, TextContent
-from pydantic import Field
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.server.stdio import stdio_server
+from mcp.shared._stream_protocols import ReadStream, WriteStream
+from mcp.shared.message import SessionMessage
+from mcp.types import PARSE_ERROR, CallToolResult, ErrorData, InputRequiredResult, JSONRPCError, TextContent
+from pydantic import Field, ValidationError
 
 from .. import __version__
-from ..errors import Conflict, IllegalRecord, KtError, ReleaseNeeded, WaitTimeout
-from ..model.record import Record, plain
+from ..errors import BadInput, Conflict, IllegalRecord, KtError, ReleaseNeeded, WaitTimeout
+from ..model.record import Record, explain, plain
 from ..results import Decision
 from . import answers
 from .tasks import AsyncGateway
@@ -201,8 +205,80 @@ class Tools:
             body, is_wrong = await work(), False
         except KtError as error:
             body, is_wrong = answers.failed(error, self._options.hidden).body, True
-        words = [TextContent(type="text", text=json.dumps(body, ensure_ascii=False))]
-        return CallToolResult(content=words, structured_content=body, is_error=is_wrong)
+        return _result(body, is_wrong)
+
+
+def _result(body: dict[str, Any], is_wrong: bool) -> CallToolResult:
+    words = [TextContent(type="text", text=json.dumps(body, ensure_ascii=False))]
+    return CallToolResult(content=words, structured_content=body, is_error=is_wrong)
+
+
+class _Server(MCPServer[Any]):  # type: ignore[misc]  # the SDK is an extra
+    """The SDK's server, but what the SDK refuses by itself is answered as our own errors are."""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Call a tool. Unknown ones and arguments of another form are `bad_input`."""
+        try:
+            return await super().call_tool(name, arguments, context)
+        except UnexpectedToolError:
+            raise
+        except ToolError as error:
+            cause = error.__cause__
+            wrong = (
+                explain(cause) if isinstance(cause, ValidationError) else f"there is no tool {name[:80]!r}"
+            )
+            return _result(answers.failed(BadInput(problem=wrong)).body, True)
+
+    async def run_stdio_async(self) -> None:
+        """Serve on stdin and stdout until stdin ends."""
+        inner = self._lowlevel_server
+        async with stdio_server() as (given, answering):
+            await inner.run(_Messages(given, answering), answering, inner.create_initialization_options())
+
+
+class _Messages:
+    """The messages on stdin. It answers a line that holds none, since the SDK leaves the caller of such a line waiting."""
+
+    def __init__(self, given: ReadStream[Any], answering: WriteStream[SessionMessage]) -> None:
+        self._given, self._answering = given, answering
+
+    async def __anext__(self) -> SessionMessage:
+        async for message in self._given:
+            if isinstance(message, SessionMessage):
+                return message
+            await self._answering.send(SessionMessage(_no_message(message)))
+        raise StopAsyncIteration
+
+    receive = __anext__
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def aclose(self) -> None:
+        await self._given.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def _no_message(error: Exception) -> JSONRPCError:
+    """The answer to a line that is no message, under its id if that can be read."""
+    found = error.errors()[0] if isinstance(error, ValidationError) else None
+    try:
+        line = json.loads(found["input"]) if found is not None and found["type"] == "json_invalid" else None
+    except (ValueError, RecursionError):
+        line = None
+    name = line.get("id") if isinstance(line, dict) else None
+    is_known = type(name) is int or (isinstance(name, str) and name.isascii())
+    words = "that line is not a message of JSON-RPC" + (f": {found['msg']}" if found is not None else "")
+    return JSONRPCError(
+        jsonrpc="2.0", id=name if is_known else None, error=ErrorData(code=PARSE_ERROR, message=words)
+    )
 
 
 def _client(ctx: Context[Any]) -> str:
@@ -232,7 +308,7 @@ def _shown(record: Record) -> dict[str, Any]:
 
 def server_of(gateway: AsyncGateway, options: Options) -> MCPServer[Any]:
     """The server with its tools."""
-    server: MCPServer[Any] = MCPServer(
+    server = _Server(
         "kt", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING", subscriptions=False
     )
     tools = Tools(gateway, options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -178,3 +179,57 @@ def test_what_is_wrong_says_what_and_names_nothing_of_the_machine(room: Room) ->
 
     run(work)
     assert "Traceback" not in Path(room.folder / "mcp.log").read_text()
+
+
+def test_what_no_tool_takes_is_refused_in_one_line(room: Room) -> None:
+    async def work() -> None:
+        async with agent(room) as client:
+            for name, given, wrong in (
+                ("get_review", {"escalation_id": 5}, "escalation_id: must be text"),
+                ("get_review", {}, "escalation_id: is missing"),
+                ("list_reviews", {"limit": -1}, "limit: must be at least 1"),
+                ("request_review", {"tool": "t", "input": []}, "input: must be a mapping"),
+                ("decide_review", {}, "there is no tool 'decide_review'"),
+            ):
+                found = await said(client.call_tool(name, given))
+                assert found["code"] == "bad_input"
+                assert found["message"].startswith(wrong)
+
+    run(work)
+
+
+def test_a_line_that_is_no_message_is_answered(room: Room) -> None:
+    def line(number: int, method: str, **params: Any) -> bytes:
+        message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        return json.dumps(message).encode() + b"\n"
+
+    given = {"tool": "t", "input": {"text": "half of it: \ud83d"}, "hold": 0}
+    lines = [
+        line(
+            1,
+            "initialize",
+            protocolVersion="2025-06-18",
+            capabilities={},
+            clientInfo={"name": "raw", "version": "1"},
+        ),
+        line(2, "tools/call", name="request_review", arguments=given),
+        b"{\n",
+        b"\xff\xfe\n",
+        b"[" * 5000 + b"\n",
+    ]
+    args = [sys.executable, "-m", "kt_escalation", "gateway", "mcp", "-C", str(room.gw)]
+    done = subprocess.run(
+        [*args, "--journal", str(room.folder / "journal-raw")],
+        input=b"".join(lines),
+        capture_output=True,
+        timeout=60,
+    )
+    answers = [json.loads(answer) for answer in done.stdout.splitlines()]
+    assert [(one["id"], one.get("error", {}).get("code")) for one in answers] == [
+        (1, None),
+        (2, -32700),
+        (None, -32700),
+        (None, -32700),
+        (None, -32700),
+    ]
+    assert done.returncode == 0
