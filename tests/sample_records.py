@@ -251,10 +251,10 @@ BAD: dict[str, tuple[bytes, str, int]] = {
     "too large": (with_line("agent_id", "a" * MAX_BYTES), "256 KiB", 0),
     "billion laughs": (SMALL_TEXT.encode() + laughs(12), "anchor", 14),
     "schema 3": (changed("schema_version: 1", "schema_version: 3"), "upgrade kt", 0),
-    "schema 2 without need": (changed("schema_version: 1", "schema_version: 2"), "it is 1", 0),
+    "schema 2 without need": (changed("schema_version: 1", "schema_version: 2"), "it must be 1", 0),
     "schema 1 with what is new": (
         changed("  approvals: 1", "  approvals: 1\n  single_use: true"),
-        "it is 2",
+        "it must be 2",
         0,
     ),
     "single_use false": (changed("  approvals: 1", "  approvals: 1\n  single_use: false"), "single_use", 0),
