@@ -18,7 +18,19 @@ from typing import Any
 import pytest
 from evidence_case import unpack
 from faulty import POINTS, VARIABLE
-from forge import ROSTER, SETTINGS, identity, key_of, push, sign_as, spare_start, way_in
+from forge import (
+    ROSTER,
+    SETTINGS,
+    assert_found,
+    identity,
+    in_full,
+    key_of,
+    others,
+    push,
+    sign_as,
+    spare_start,
+    way_in,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from lab import Lab, end, git, kt, kt_policy, kt_process, start
@@ -706,7 +718,16 @@ def past_server(past_ground: Path) -> Path:
     return bare
 
 
-@pytest.mark.parametrize("name", FORGERIES)
+@pytest.mark.parametrize("name", others(FORGERIES))
+def test_a_forged_compaction_is_found_by_verify_and_the_hook(
+    past: Past, past_server: Path, name: str
+) -> None:
+    rule, make = FORGERIES[name]
+    make(past)
+    assert_found(past, past_server, rule, "")
+
+
+@pytest.mark.parametrize("name", in_full(FORGERIES))
 def test_a_forged_compaction_is_found_and_named(past: Past, past_server: Path, name: str) -> None:
     rule, make = FORGERIES[name]
     before = past.tip()

@@ -15,10 +15,13 @@ from forge import (
     SETTINGS,
     TWO,
     Forge,
+    assert_found,
     assert_nothing_forged_is_released,
     assert_refused,
     identity,
+    in_full,
     later,
+    others,
     push,
     rules_of,
     serve,
@@ -916,7 +919,14 @@ def a_message_that_tells_two_actions(forge: Forge) -> None:
     forge.commit("alice", f"{SAID}Kt-Action: resolve\n")
 
 
-@pytest.mark.parametrize("name", FORGERIES)
+@pytest.mark.parametrize("name", others(FORGERIES))
+def test_a_forgery_is_found_by_verify_and_the_hook(forge: Forge, server: Path, name: str) -> None:
+    rule, said, make = FORGERIES[name]
+    make(forge)
+    assert_found(forge, server, rule, said)
+
+
+@pytest.mark.parametrize("name", in_full(FORGERIES))
 def test_a_forgery_is_found_and_named(forge: Forge, server: Path, name: str) -> None:
     rule, said, make = FORGERIES[name]
     assert kt("verify", cwd=forge.path).code == 0
