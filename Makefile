@@ -120,7 +120,7 @@ lint: $(READY)
 	$(RUN)/mypy
 	$(RUN)/lint-imports --no-cache
 
-# Properties are tried with ten times as many examples as in the tests.
+# Properties are tried with twenty times as many examples as in the tests.
 soak: $(BROWSER)
 	EXAMPLES=soak $(RUN)/python -m pytest -n auto --dist worksteal -m 'soak or hypothesis'
 	@tests/install $@ $(CHROMIUM)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import attackbook
 import pytest
+from counts import every
 from forge import ONE, ROSTER, SETTINGS, TWO, Forge, identity, offer, push, rules_of, serve, sign_as
 from lab import git, kt
 from raw import Change, Entry, changed, committed, tree_with, written
@@ -234,9 +235,18 @@ def evil_for(damage: str) -> dict[str, str | None]:
     return {f"{folder}/evil": "nothing\n"} if "a second" in damage else {}
 
 
-@pytest.mark.parametrize("tidied", [False, True], ids=["it stays", "it is tidied up"])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_tree_that_is_not_sound_is_found_and_hides_nothing(forge: Forge, damage: str, tidied: bool) -> None:
+def test_a_tree_that_is_not_sound_is_found_and_hides_nothing(forge: Forge, damage: str) -> None:
+    damaged(forge, damage)
+
+
+@pytest.mark.parametrize("damage", every(4, DAMAGES))
+def test_a_tree_that_was_not_sound_is_found_once_it_is_tidied_up(forge: Forge, damage: str) -> None:
+    damaged(forge, damage, tidied=True)
+
+
+def damaged(forge: Forge, damage: str, *, tidied: bool = False) -> None:
+    """Damage a tree, decide on it, and perhaps make it sound again."""
     server = serve(forge)
     base = forge.tip()
     made = decision(forge)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -115,7 +116,7 @@ DONE = Record(
 
 
 @given(waiting(), st.booleans())
-@settings(max_examples=200)
+@settings(max_examples=examples(60))
 def test_what_is_listed_is_what_the_rules_say_of_each(records: list[Record], roster: bool) -> None:
     files = {layout.path_of(record): yaml_text.dumps(record) for record in (*records, DONE)}
     remote = MemoryRemote({**files, **({"policies/roster.yaml": ROSTER} if roster else {})})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,7 +37,7 @@ def changed(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(120))
 @given(changed() | st.lists(WORDS, max_size=12).map("".join))
 def test_the_quick_reading_is_that_of_every_other_message(text: str) -> None:
     assert messages.statements(text) == messages._any_statements(text)
