@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .actions.initialize import Made
+    from .actions.initialize import InitResult
     from .actions.listing import Rows
     from .actions.policy import Explanation, Linted, Moved
     from .audit import Report, Sender
@@ -52,12 +52,12 @@ __all__ = [
     "Figures",
     "Finding",
     "Found",
+    "InitResult",
     "Invalid",
     "KtError",
     "Line",
     "Linted",
     "Listing",
-    "Made",
     "Moment",
     "Moved",
     "Note",
@@ -104,7 +104,7 @@ _HOMES = {
     "Line": "results",
     "Linted": "actions.policy",
     "Listing": "results",
-    "Made": "actions.initialize",
+    "InitResult": "actions.initialize",
     "Moment": "results",
     "AvailableAction": "rules.available_actions",
     "Moved": "actions.policy",

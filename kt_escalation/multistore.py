@@ -299,7 +299,7 @@ def _why_none(nothing: Mapping[str, NothingToClaim], faults: Sequence[Fault]) ->
 
 
 def ending(faults: Sequence[Fault]) -> Fault | None:
-    """The fault that ended the search, which decides the error of the whole."""
+    """The fault that ended the search. It decides the error of the whole call."""
     return next((fault for fault in faults if isinstance(fault.error, _ENDING)), None)
 
 

@@ -25,7 +25,7 @@ from .storage.interface import Port
 
 if TYPE_CHECKING:
     from .actions import drafts
-    from .actions.initialize import Made
+    from .actions.initialize import InitResult
     from .actions.raise_ import Raising
 
 #: By default a month is compacted when it ended this long ago. See docs/compaction.md.
@@ -79,7 +79,7 @@ class Store(ReviewStore):
         ci: str | None = None,
         install: str | None = None,
         **options: Unpack[OpenOptions],
-    ) -> Made:
+    ) -> InitResult:
         """Create a store in a folder: a repository if there is none, sample policies, the first commit.
 
         ``ci`` adds the check of pull requests for "github" or "gitlab", also to an existing store. ``install``

@@ -493,7 +493,7 @@ def test_a_caller_waits_for_the_decision_and_is_told_what_to_do(
     if amended:
         unaware = kt("wait", "--id", "esc_one", cwd=caller)
         assert unaware.code == 6
-        assert "may not be run as it is" in unaware.err
+        assert "may not be run unchanged" in unaware.err
     assert ran.code == code
     assert ran.json["release"] is release
     assert ran.json["resolution"]["reason"] == "so"

@@ -239,7 +239,7 @@ def test_there_is_no_other_address_and_no_taken_port(served: Served, place: Lab)
     for port in (str(served.port), "65536"):
         ran = kt("web", "--no-open", "--port", port, cwd=clone)
         assert ran.code == 2
-        assert f"port {port} cannot be had" in ran.err
+        assert f"port {port} is not available" in ran.err
 
 
 def test_without_its_libraries_it_says_how_to_install_them(served: Served, tmp_path: Path) -> None:

@@ -606,7 +606,7 @@ def test_a_command_that_is_ended_by_a_signal_has_failed(lab: Lab, alice: Path) -
         (["--webhook", ""], 2, "is not an address"),
         (["--webhook", "ftp://localhost/x"], 2, "is not an address"),
         (["--exec", "true", "--webhook", "http://localhost/"], 2, "both given"),
-        (["--exec", "true", "--format", "text"], 2, "hand over JSON"),
+        (["--exec", "true", "--format", "text"], 2, "send JSON"),
     ],
 )
 def test_a_command_that_cannot_be_one_is_told(alice: Path, args: list[str], code: int, words: str) -> None:

@@ -93,7 +93,7 @@ def _call(method: Any, given: dict[str, Any]) -> None:
 def test_a_wait_says_what_a_timeout_is(timeout: Any) -> None:
     store = MemoryRemote().store("gw@example.com")
     store.create(request_id="a", reason_code="a.b")
-    with pytest.raises(BadInput, match="the timeout is a number of seconds from 0 on or None, and "):
+    with pytest.raises(BadInput, match="the timeout must be a number of seconds from 0 on, or None, not "):
         store.wait("esc_a", timeout)
 
 

@@ -49,7 +49,7 @@ _ADDRESS = re.compile(r"((git\+)?(https|ssh)://|file:///)\S+", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Made:
+class InitResult:
     """The result of `init`: its commit (None if nothing was missing), whether the store is new, and warnings."""
 
     commit: str | None
@@ -59,7 +59,7 @@ class Made:
 
 def create(
     folder: Path, ci: str | None = None, install: str | None = None, **options: Unpack[OpenOptions]
-) -> Made:
+) -> InitResult:
     """Create a store in a folder, and with ``ci`` (a key of `CI`) the check of pull requests.
 
     ``install`` is what the check's job installs with pip. Without it, the job fails and says why. If the
@@ -90,7 +90,7 @@ def create(
 class _Begun(Effect):
     """The progress of the commit that creates a store, and the result for the caller."""
 
-    made: Made = Made(None, False)
+    made: InitResult = InitResult(None, False)
 
     def warn(self, text: str | None) -> None:
         """Add a warning about a problem after the commit."""
@@ -195,14 +195,14 @@ def _begin(
             check, warnings = _check(store, base, ci, install) if ci else ({}, ())
             files |= check
             if not files:
-                begun.made = Made(None, False, warnings)
+                begun.made = InitResult(None, False, warnings)
                 begun.found(base or "")
                 return
             message = MESSAGE if new else f"kt: check what is proposed on {ci}\n"
             try:
                 prepared = store.prepare_files(base, files, message, author, now)
                 begun.facts = store.facts_of(prepared)
-                begun.made = Made(prepared.commit, new, warnings)
+                begun.made = InitResult(prepared.commit, new, warnings)
                 seconds = max(end - time.monotonic(), LEAST_FOR_PUSH)
                 try:
                     refusal = begun.send(prepared.commit, partial(prepared.send, seconds))

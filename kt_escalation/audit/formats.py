@@ -25,7 +25,7 @@ _ROOM_FOR_END = 1024
 
 
 @dataclass(frozen=True)
-class Note:
+class Annotation:
     """One line for GitHub to show beside a file: where (``line`` 0: the file as a whole) and what."""
 
     file: str
@@ -34,7 +34,7 @@ class Note:
     column: int = 0
 
 
-def for_github(notes: Sequence[Note]) -> Iterator[str]:
+def for_github(notes: Sequence[Annotation]) -> Iterator[str]:
     """GitHub workflow commands, up to the number that GitHub shows.
 
     The last one counts the rest, which are plain log lines.
@@ -65,9 +65,9 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def notes(report: Report) -> list[Note]:
+def notes(report: Report) -> list[Annotation]:
     """The violations as notes for GitHub."""
-    return [Note(o.path, f"{o.rule}: {o.expected} ({_where(o)})") for o in report.violations]
+    return [Annotation(o.path, f"{o.rule}: {o.expected} ({_where(o)})") for o in report.violations]
 
 
 def _where(violation: Violation) -> str:

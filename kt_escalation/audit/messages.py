@@ -227,7 +227,7 @@ def _wrong(
     if statement.is_odd:
         return f"expected one value for each key, after a colon; {statement.words[:80]!r} has another form"
     if not brought:
-        return f"expected a commit that did what it says; this one changed nothing that {statement.words[:80]!r} tells"
+        return f"expected a commit that did what its message says; nothing in it matches {statement.words[:80]!r}"
     ids: Sequence[str | None] = statement.ids or [None]
     for name in ids:
         fits = [one for one in brought if name in (None, one.escalation_id)]

@@ -28,7 +28,7 @@ _SKEW = 86_400
 
 
 @dataclass(frozen=True)
-class Place:
+class Start:
     """Where to begin: after a cursor, with events no older than ``not_before``."""
 
     cursor: Cursor = Cursor()
@@ -48,7 +48,7 @@ class _Step:
     release: str = ""
 
 
-def place(store: GitStore, tip: str, since: str | datetime | None) -> Place:
+def place(store: GitStore, tip: str, since: str | datetime | None) -> Start:
     """The start for ``since``: a time, a cursor, a revision in known history, or None for the beginning.
 
     Raises BadInput if ``since`` is none of these, NotInHistory if ``tip`` does not contain it, and
@@ -60,10 +60,10 @@ def place(store: GitStore, tip: str, since: str | datetime | None) -> Place:
             says="{where} is a shallow clone, which lacks the history that events are read from",
         )
     if since is None:
-        return Place()
+        return Start()
     if isinstance(since, datetime):
         older = store.repository.newest_before(tip, int(since.timestamp()) - _SKEW)
-        return Place(Cursor((older,)) if older else Cursor(), since)
+        return Start(Cursor((older,)) if older else Cursor(), since)
     cursor = Cursor.parse(since)
     if cursor is None:
         commit = store.repository.commit_of(since)
@@ -74,7 +74,7 @@ def place(store: GitStore, tip: str, since: str | datetime | None) -> Place:
             )
         cursor = Cursor((commit,))
     _require(store, tip, cursor)
-    return Place(cursor)
+    return Start(cursor)
 
 
 def _require(store: GitStore, tip: str, cursor: Cursor) -> None:
@@ -83,7 +83,7 @@ def _require(store: GitStore, tip: str, cursor: Cursor) -> None:
             raise NotInHistory(commit=head, tip=tip)
 
 
-def read(store: GitStore, tip: str, place: Place, keep: Keep = lambda _, __: None) -> Iterator[Event]:
+def read(store: GitStore, tip: str, place: Start, keep: Keep = lambda _, __: None) -> Iterator[Event]:
     """The events in the history of ``tip`` after a start, parents before children, in constant memory.
 
     ``keep`` is called with each record that is read.
@@ -126,7 +126,7 @@ def follow(
     and `read`.
     """
     poll, offline = Poll(timeout, interval), False
-    here: Place | None = None
+    here: Start | None = None
     while True:
         try:
             tip = ask()
@@ -145,7 +145,7 @@ def follow(
             if here.cursor != Cursor((tip,)):
                 _require(store, tip, here.cursor)
                 yield from read(store, tip, here)
-                here = Place(Cursor((tip,)))
+                here = Start(Cursor((tip,)))
                 poll.restart()
         if here is not None:
             yield from due(here.cursor.heads[-1], str(here.cursor))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...audit.formats import Note, for_github
+from ...audit.formats import Annotation, for_github
 from ...errors import AnswerIsNo
 from ...model.text import plural, visible
 from ...model.times import format_duration
@@ -51,7 +51,7 @@ def lint_command(ctx: click.Context, github: bool, strict: bool, repo: str | Non
             }
         )
     elif github:
-        for line in for_github([Note(f.file, f.problem, f.line or 0, f.column or 0) for f in faults]):
+        for line in for_github([Annotation(f.file, f.problem, f.line or 0, f.column or 0) for f in faults]):
             click.echo(line)
     else:
         for fault in faults:
