@@ -223,10 +223,10 @@ class CommitLoop:
             return self._follow(change) if change.branch is None else ""
 
     def _rehearse(self, change: _Change) -> None:
-        """Decide on what is known here, once for a store and for nothing but what that loads and reads.
+        """Decide once on this clone's own state, only to load modules and files in advance.
 
-        Whoever has the turn keeps all others waiting, so this is done before. `_Change.kept` steps alone do nothing but
-        decide.
+        While a store has the turn, all others wait, so this is done before. It is limited to `_Change.kept`
+        steps, which only decide.
         """
         if change.kept and not self._rehearsed:
             self._rehearsed = True

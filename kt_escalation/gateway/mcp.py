@@ -214,7 +214,7 @@ def _result(body: dict[str, Any], is_wrong: bool) -> CallToolResult:
 
 
 class _Server(MCPServer[Any]):  # type: ignore[misc]  # the SDK is an extra
-    """The SDK's server, but what the SDK refuses by itself is answered as our own errors are."""
+    """The SDK's server. Refusals by the SDK itself are returned in the form of kt's errors."""
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any] | None = None
@@ -239,7 +239,7 @@ class _Server(MCPServer[Any]):  # type: ignore[misc]  # the SDK is an extra
 
 
 class _Messages:
-    """The messages on stdin. It answers a line that holds none, since the SDK leaves the caller of such a line waiting."""
+    """The messages on stdin. A line that is not a message gets an error, because the SDK would leave its caller waiting."""
 
     def __init__(self, given: ReadStream[Any], answering: WriteStream[SessionMessage]) -> None:
         self._given, self._answering = given, answering
@@ -267,7 +267,7 @@ class _Messages:
 
 
 def _no_message(error: Exception) -> JSONRPCError:
-    """The answer to a line that is no message, under its id if that can be read."""
+    """The error for a line that is not a message, with the line's id if that can be read."""
     found = error.errors()[0] if isinstance(error, ValidationError) else None
     try:
         line = json.loads(found["input"]) if found is not None and found["type"] == "json_invalid" else None

@@ -25,7 +25,7 @@ from ..model.times import CANONICAL_TIME, parse_time
 # cached, because they rarely come twice.
 _REMEMBERED = 10_000
 _LONGEST = 512
-# So many records are open at once in large stores.
+# The number of open records in large stores.
 _MIDDLES = 2_000
 # Names and words, which repeat often.
 _SHORT = 40
@@ -42,7 +42,7 @@ _PARTS: Mapping[str, type[Value]] = {
     "claim": Claim, "reviews": Review, "notes": Note, "resolution": Resolution,
 }  # fmt: skip
 _SEVERAL = frozenset({"reviews", "notes"})
-# Where the keys begin that hardly ever change, and the first key behind them.
+# The first of the keys that rarely change, and the first key after them.
 _MIDDLE = "\nseverity: "
 _TAIL = ("\nclaim:", "\nreviews:", "\nnotes:", "\nresolution:")
 _NEXT_KEY = re.compile(r"\n(?=[a-z])")
@@ -81,7 +81,7 @@ class Reading:
 
 
 class _Part(NamedTuple):
-    """Some keys that follow one another: the places of the first and the last, and the text and value of each."""
+    """Several consecutive keys: the places of the first and the last, and the text and value of each."""
 
     first: int
     last: int
@@ -98,7 +98,7 @@ def read(text: str) -> Reading | None:
     end = min(ends, default=len(text) - 1)
     try:
         head, middle = _part(text[:begin]), _middle(text[begin + 1 : end])
-        # Behind the middle there is nothing but the line feed of a record that is new.
+        # In a new record, only the line feed follows these keys.
         tail = _part(text[end + 1 : -1]) if ends else _Part(len(_ORDER), 0, {}, {})
         texts = {**head.texts, **middle.texts, **tail.texts}
         if not (head.last < middle.first and middle.last < tail.first and texts.keys() >= _ALWAYS):
@@ -112,7 +112,7 @@ def read(text: str) -> Reading | None:
 
 @lru_cache(_MIDDLES)
 def _middle(text: str) -> _Part:
-    """The keys that say what is to be decided: of one record they hardly ever change."""
+    """The keys that say what must be decided. They rarely change within a record."""
     return _part(text)
 
 

@@ -30,7 +30,7 @@ from .snapshot import GitSnapshot
 from .store_branch import StoreBranch
 
 FETCH_PAUSE_SECONDS = 0.1
-# Without merges, about twice as many new commits are compared before the audit is asked, which takes long to load.
+# Without merges, about twice as many new commits are compared before the audit is loaded, which takes long.
 _NEAR = 256
 
 #: Whether the first-parent line of a commit contains an older commit: (new, old).
@@ -313,7 +313,7 @@ class NewestTip:
         return self._audit_goes_on is None or self._audit_goes_on(commit, seen)
 
     def _follows_plainly(self, commit: str, seen: str) -> bool:
-        """Whether ``seen`` is near below a commit, with no merge between them. Each look goes twice as far."""
+        """Whether ``seen`` is a near ancestor of a commit, with no merge between them. Each look covers twice as many commits."""
         look = 1
         while look <= _NEAR:
             asked = [f"{commit}~{back}^{parent}" for back in range(look) for parent in (1, 2)]
