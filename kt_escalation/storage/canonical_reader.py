@@ -25,7 +25,7 @@ from ..model.times import CANONICAL_TIME, parse_time
 # cached, because they rarely come twice.
 _REMEMBERED = 10_000
 _LONGEST = 512
-# The number of open records in large stores.
+# How many of them are cached: about as many as records are open in large stores.
 _MIDDLES = 2_000
 # Names and words, which repeat often.
 _SHORT = 40
