@@ -1,0 +1,132 @@
+"""What the judge takes for very many commits that anybody may push: empty ones, merges within each other, carried ones.
+
+A commit that does nothing takes ten microseconds to make, so it must cost the judge little more than git itself.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
+
+import hostile
+import pytest
+from hostile import email
+from lab import git
+from tale import Tale
+
+from kt_escalation import audit
+from kt_escalation.audit.hook import receive
+
+EMPTY = 75_000
+CARRIED = 1_000
+DEEP = 20
+
+
+def empty(repository: Path, tip: str, count: int, seconds: int) -> str:
+    """So many commits above a tip that change nothing."""
+    who = f"committer Somebody <{email('mallory')}> {seconds} +0000\ndata 2\nx\n"
+    lines = [
+        f"commit refs/heads/empty\n{who}from {tip}\n\n",
+        *[f"commit refs/heads/empty\n{who}\n"] * (count - 1),
+    ]
+    subprocess.run(
+        ["git", "fast-import", "--quiet"], cwd=repository, input="".join(lines).encode(), check=True
+    )
+    return git("rev-parse", "refs/heads/empty", cwd=repository)
+
+
+def on_top(tale: Tale, commit: str, tip: str) -> str:
+    """The same commit with another parent."""
+    kind, data = tale.graph.objects[commit]
+    lines = data.decode().split("\n")
+    return tale.graph.add(kind, "\n".join([lines[0], f"parent {tip}", *lines[2:]]).encode())
+
+
+def used(work: Callable[[], object]) -> float:
+    """The seconds of CPU that some work takes, here and in its processes."""
+    before = time.process_time(), getrusage(RUSAGE_CHILDREN)
+    work()
+    after = getrusage(RUSAGE_CHILDREN)
+    children = after.ru_utime + after.ru_stime - before[1].ru_utime - before[1].ru_stime
+    return time.process_time() - before[0] + children
+
+
+class Doors:
+    """A repository, and what verify, check and the hook take for what comes after its base."""
+
+    def __init__(self, repository: Path, tale: Tale) -> None:
+        self.path, self.tale = repository, tale
+
+    def costs(self, base: str, tip: str) -> tuple[float, float, float]:
+        """The seconds of CPU of verify, check and the hook, none of which finds anything."""
+        now = self.tale.graph.now
+        git("update-ref", "refs/heads/main", base, cwd=self.path)
+
+        def nothing(found: Sequence[object]) -> None:
+            assert not found
+
+        return (
+            used(lambda: nothing(audit.verify(self.path, tip, afresh=True, now=now).violations)),
+            used(lambda: nothing(audit.check(self.path, f"{base}..{tip}", now=now).violations)),
+            used(lambda: nothing([*receive(self.path, [(base, tip, "refs/heads/main")], now=now)])),
+        )
+
+
+@pytest.fixture
+def doors(tmp_path: Path) -> Doors:
+    tale = Tale()
+    tale.does(tale.main, "gw", "raise")
+    git("init", "--quiet", "--bare", "-b", "main", str(tmp_path), cwd=tmp_path)
+    return Doors(tmp_path, tale)
+
+
+@pytest.mark.parametrize("count", [1_000, pytest.param(EMPTY, marks=pytest.mark.soak)])
+def test_empty_commits_cost_little_more_than_git_itself(doors: Doors, count: int) -> None:
+    tale, base = doors.tale, doors.tale.main.tip
+    claim = tale.does(tale.side(), "alice", "claim")
+    hostile.write([tale.graph], doors.path, {})
+    end = empty(doors.path, base, count, int(tale.graph.now.timestamp()))
+    floor = used(
+        lambda: subprocess.run(["git", "log", "-p", end], cwd=doors.path, check=True, capture_output=True)
+    )
+    costs = doors.costs(base, end)
+    # They are in; somebody goes on.
+    again = on_top(tale, claim, end)
+    hostile.write([tale.graph], doors.path, {})
+    later = doors.costs(end, again)
+    assert max(costs) < 8 * floor + 1, (costs, floor)
+    assert max(later[1:]) < 2 * floor + 1, (later, floor)
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(CARRIED, marks=pytest.mark.soak)])
+def test_carried_commits_are_judged_in_proportion(doors: Doors, count: int) -> None:
+    tale, base = doors.tale, doors.tale.main.tip
+    side = tale.side()
+    for number in range(count):
+        tale.does(side, "alice", "note", message=f"by hand, {number}\n") if number % 10 == 9 else tale.put(
+            side, {"src/main.py": f"{number}\n"}, "bob"
+        )
+    tale.put(tale.main, {"README.md": "Hello again\n"}, "bob")
+    tale.merge(tale.main, side.tip, "bob")
+    hostile.write([tale.graph], doors.path, {})
+    costs = doors.costs(base, tale.main.tip)
+    assert max(costs) < 1 + count * 0.005, costs
+
+
+def test_merges_within_each_other_are_judged_in_proportion(doors: Doors) -> None:
+    tale, base = doors.tale, doors.tale.main.tip
+    inner = tale.side()
+    for number in range(DEEP):
+        tale.does(inner, "gw", "raise", f"esc_d{number}")
+        outer = tale.side(base)
+        tale.put(outer, {f"src/{number}.py": "1\n"}, "bob")
+        tale.merge(outer, inner.tip, "bob")
+        inner = outer
+    tale.put(tale.main, {"README.md": "Hello again\n"}, "bob")
+    tale.merge(tale.main, inner.tip, "bob")
+    hostile.write([tale.graph], doors.path, {})
+    costs = doors.costs(base, tale.main.tip)
+    assert max(costs) < 2, costs
