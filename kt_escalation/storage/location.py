@@ -94,6 +94,12 @@ class Location:
         folders = self.repository.folders(commit)
         inside = f"/{layout.POLICIES}"
         found = sorted(name.removesuffix(inside) for name in folders if name.endswith(inside))
+        if self.root and self.repository.config.get("kt.root") is None:
+            hint = (
+                f"{KT_YAML} names that folder: if the store is elsewhere, undo that change (`git log -- {KT_YAML}` shows it); "
+                "until then name the store's folder with `git config kt.root FOLDER`, empty for the top"
+            )
+            return NotAStore(where=str(self.where), problem=problem, hint=hint)
         if self.root or not found:
             return NotAStore(where=str(self.where), problem=problem)
         hint = f"if the store is in {found[0]}, run `git config kt.root {shlex.quote(found[0])}`; else make one with `kt escalation init`"
