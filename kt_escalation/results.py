@@ -103,6 +103,8 @@ class Found:
     amendment: Amendment | None = None
     digest: str | None = None
     release: Release | None = None
+    #: The file of its release, if there is one that cannot be read.
+    invalid: tuple[Invalid, ...] = ()
 
 
 @dataclass(frozen=True)

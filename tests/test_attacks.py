@@ -331,13 +331,19 @@ def test_a_command_reads_no_tree_that_is_not_sound(
     assert forge.tip() == at
 
 
-def test_a_root_file_that_means_nothing_stops_every_command_but_who_names_the_root(forge: Forge) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{{{\n", ".kt.yaml cannot be read"), ("root: ops\n", ".kt.yaml names that folder")],
+)
+def test_a_root_file_that_means_nothing_stops_every_command_but_who_names_the_root(
+    forge: Forge, text: str, said: str
+) -> None:
     server = serve(forge)
-    bad = committed(forge, tree_with(forge, forge.tip(), {".kt.yaml": "{{{\n"}), "boss")
+    bad = committed(forge, tree_with(forge, forge.tip(), {".kt.yaml": text}), "boss")
     for command in (("list",), ("verify",), ("wait", "--id", "esc_done")):
         ran = kt(*command, "--json", cwd=forge.path)
         assert ran.code == 2
-        assert ".kt.yaml cannot be read" in ran.error["message"]
+        assert said in ran.error["message"]
     checked = kt("check", "HEAD^..HEAD", "--json", cwd=forge.path)
     assert checked.code == 1
     assert [one["rule"] for one in checked.json["violations"]] == ["root"]

@@ -22,7 +22,7 @@ from kt_escalation import doctor
 LIST_KEYS = {"escalations", "next_cursor", "invalid"}
 GET_KEYS = {
     *("escalation", "path", "blob", "commit", "shown", "reopened_by", "deadline", "overdue", "quorum"),
-    *("digest", "amendment", "release"),
+    *("digest", "amendment", "release", "invalid"),
 }
 
 

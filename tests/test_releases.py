@@ -523,6 +523,17 @@ def test_get_shows_what_was_proposed_what_was_amended_and_what_is_released(gate:
     assert '"amount": 90' in shown
 
 
+def test_get_says_that_a_release_cannot_be_read(gate: Gate) -> None:
+    name = gate.decided("r1")
+    write_release(gate, name, release_id='"a b"')
+    told = gate.do("bob", "get", "--id", name, "--json")
+    assert told.json["release"] is None
+    path, _ = release_text(gate, name)
+    assert [item["path"] for item in told.json["invalid"]] == [path]
+    assert path in told.err
+    assert "release_id: must be" in gate.do("bob", "get", "--id", name).err
+
+
 @pytest.mark.parametrize(
     ("word", "outcome"),
     [

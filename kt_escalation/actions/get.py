@@ -11,7 +11,7 @@ from ..results import Found
 from ..rules import amending, due_actions, permissions
 from ..rules.available_actions import AvailableAction, available_actions
 from ..storage import lookup
-from ..storage.interface import Snapshot
+from ..storage.interface import Invalid, Snapshot
 from . import candidates
 from .read_session import ReadSession
 
@@ -36,6 +36,7 @@ def found(session: ReadSession, snapshot: Snapshot, escalation_id: str) -> Found
         amending.effective(record),
         amending.effective_digest(record) if record.resolution else None,
         release if isinstance(release, Release) else None,
+        (release,) if isinstance(release, Invalid) else (),
     )
 
 

@@ -221,6 +221,8 @@ def get_command(
         ask = asks(fetch, rev, people=on_terminal() and not as_json)
         old = store.freshen(ask) if ask is not None else None
         found = store.get(escalation_id, rev=rev, fetch=bool(fetch))
+        for item in found.invalid:
+            warn(f"{item.path}: {item.error}; whether it was released cannot be read")
         if not as_json:
             page = [*_page(store, found, include_context, past=rev is not None)]
             # A reader at a terminal may take longer than the store is needed.
@@ -249,6 +251,7 @@ def get_command(
             "amendment": plain(found.amendment) if found.amendment else None,
             "digest": found.digest,
             "release": plain(found.release) if found.release else None,
+            "invalid": [{"path": item.path, "error": item.error} for item in found.invalid],
         }
     )
 
