@@ -350,6 +350,8 @@ def test_an_amendment_that_does_not_fit_is_refused_with_its_pointer(gate: Gate) 
     args = ("--outcome", "rewritten", "--reason", "less", "--amendment", "-", "--json")
     ran = gate.run("alice", "resolve", "--id", name, *args, stdin='{"amount": "90"}')
     assert (ran.code, ran.error["code"], ran.error["pointer"]) == (2, "bad_amendment", "/amount")
+    twice = gate.run("alice", "resolve", "--id", name, *args, stdin='{"amount": 9, "amount": 90}')
+    assert (twice.code, twice.error["problem"]) == (2, "stdin holds a key twice")
     errorbook.hold(ran, gate.forge.path)
     assert gate.forge.tip() == before
 

@@ -315,6 +315,11 @@ def read_file(name: str) -> bytes:
         raise BadInput(problem=f"{name}: {error.strerror}") from None
 
 
+def called(name: str) -> str:
+    """What errors call a file: its name, or stdin."""
+    return "stdin" if name == "-" else name
+
+
 def read_time(text: str | None, now: datetime, option: str = "--since") -> datetime | None:
     """Parse the value of ``--since`` or another option: a time, or a duration before ``now``. Raises BadInput."""
     if text is None:

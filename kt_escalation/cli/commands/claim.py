@@ -14,6 +14,7 @@ from ..app import escalation
 from ..options import (
     PARTIAL,
     Count,
+    called,
     common,
     common_to_several,
     proposes,
@@ -240,7 +241,7 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
         from ...actions import amendments
 
         data = read_file(given["amendment"])
-        amendment = amendments.read(data, given["media_type"], name=given["amendment"])
+        amendment = amendments.read(data, given["media_type"], name=called(given["amendment"]))
     elif given["media_type"] is not None:
         raise Usage(problem="--media-type goes with --amendment")
     with writing_store(ctx, given) as store:

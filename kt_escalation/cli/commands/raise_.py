@@ -9,7 +9,7 @@ import click
 from ...errors import BadInput, Usage
 from ...model.vocabulary import SEVERITIES
 from ..app import escalation
-from ..options import PARTIAL, SPAN, Count, common, read_file, writes
+from ..options import PARTIAL, SPAN, Count, called, common, read_file, writes
 from ..output import (
     as_json_of,
     decisions_as_json,
@@ -157,12 +157,11 @@ def _items_of_file(given: Mapping[str, Any], kind: str, name: str) -> list[tuple
     """The items to raise in a file, with their lines. Raises BadInput."""
     from ...actions import drafts
 
-    called = "stdin" if name == "-" else name
     items = drafts.read_items(
-        read_file(name), kind, name=called, provider=given["provider"], model=given["model"]
+        read_file(name), kind, name=called(name), provider=given["provider"], model=given["model"]
     )
     if not items and kind != "batch":
-        raise BadInput(problem=f"{called} holds nothing to raise")
+        raise BadInput(problem=f"{called(name)} holds nothing to raise")
     return items
 
 
@@ -178,5 +177,5 @@ def _item_of_options(given: Mapping[str, Any]) -> tuple[int, Item]:
             hint="give --reason-code and what else is known, or one of --file, --event and --batch",
         )
     if given["context"] is not None:
-        keys["event_context"] = drafts.read_context(read_file(given["context"]), given["context"])
+        keys["event_context"] = drafts.read_context(read_file(given["context"]), called(given["context"]))
     return ALONE, drafts.from_keys({**keys, "provider": given["provider"], "model": given["model"]})

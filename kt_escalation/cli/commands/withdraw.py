@@ -8,7 +8,7 @@ import click
 
 from ...errors import BadInput
 from ..app import escalation
-from ..options import PARTIAL, common, proposes, read_file, takes_ids, writes
+from ..options import PARTIAL, called, common, proposes, read_file, takes_ids, writes
 from ..output import put_json, report
 from ..stores import writing_store
 
@@ -61,7 +61,7 @@ def digest_command(kind: str, name: str, key_file: str | None, as_json: bool, fi
     try:
         found = inputs.action_digest(kind, name, yaml_text.load_json(read_file(file)), key)
     except (yaml_text.Malformed, NotIJson) as error:
-        raise BadInput(problem=f"{'stdin' if file == '-' else file}: {error}") from None
+        raise BadInput(problem=f"{called(file)}: {error}") from None
     if as_json:
         put_json({"digest": found})
     else:
