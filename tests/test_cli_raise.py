@@ -12,6 +12,8 @@ import pytest
 from gateway_input import event, ndjson, record
 from lab import Lab, Ran, git, ids, kt
 
+from kt_escalation.cli import options
+
 ACTION_KEYS = {"escalation", "commit", "changed"}
 BATCH_KEYS = {"escalations", "commit", "changed", "unchanged", "skipped", "failed"}
 NOW = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -214,6 +216,16 @@ def test_a_file_holds_a_record_as_yaml_or_json(lab: Lab, gw: Path, stdin: bool) 
     found = raised(gw, "--file", "-" if stdin else "record.yaml", stdin=text.encode() * stdin)
     assert found["labels"] == {"answer": "no", "ticket": "0777"}
     assert (found["route"]["team_id"], found["route"]["source"]) == ("legal", "event")
+
+
+@pytest.mark.parametrize("option", ["--file", "--event", "--batch", "--context"])
+def test_a_file_without_an_end_is_not_read_for_ever(
+    gw: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setattr(options, "_LARGEST_FILE", 3 << 20)
+    more = ("--reason-code", "a.b") if option == "--context" else ()
+    ran = kt("raise", option, "/dev/zero", *more, "--json", cwd=gw)
+    assert (ran.code, ran.error["message"]) == (2, "/dev/zero is larger than 3 MiB")
 
 
 def test_a_raised_record_can_be_raised_again_as_it_was_given(gw: Path) -> None:

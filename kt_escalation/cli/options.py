@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem
@@ -22,6 +22,8 @@ from .stores import folder, only_one, work
 
 #: A name that a shell can export (POSIX, 8.1, environment variable definition).
 VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+# What is read of a file at once, and at most, in bytes. The longest batch that is in use has a tenth of that.
+_PIECE, _LARGEST_FILE = 1 << 20, 256 << 20
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -296,7 +298,7 @@ def whole_ids(given: Sequence[str]) -> list[str]:
     for item in given:
         if item == "-":
             try:
-                found += sys.stdin.read().split()
+                found += read_file("-").decode().split()
             except UnicodeDecodeError:
                 raise BadInput(problem="the ids on stdin are not UTF-8") from None
         else:
@@ -305,14 +307,24 @@ def whole_ids(given: Sequence[str]) -> list[str]:
 
 
 def read_file(name: str) -> bytes:
-    """The bytes of a file, or of stdin for `-`. Raises BadInput."""
+    """The bytes of a file, or of stdin for `-`. Raises BadInput, also for one that has no end."""
     try:
         if name == "-":
-            return sys.stdin.buffer.read()
+            return _whole(sys.stdin.buffer, name)
         with open(name, "rb") as file:  # noqa: PTH123 - a name from the command line
-            return file.read()
+            return _whole(file, name)
     except OSError as error:
-        raise BadInput(problem=f"{name}: {error.strerror}") from None
+        raise BadInput(problem=f"{called(name)}: {error.strerror}") from None
+
+
+def _whole(file: BinaryIO, name: str) -> bytes:
+    # In pieces, so that ^C and SIGTERM are heard between them.
+    data = bytearray()
+    while piece := file.read(_PIECE):
+        data += piece
+        if len(data) > _LARGEST_FILE:
+            raise BadInput(problem=f"{called(name)} is larger than {_LARGEST_FILE >> 20} MiB")
+    return bytes(data)
 
 
 def called(name: str) -> str:
