@@ -426,9 +426,11 @@ def test_a_token_or_an_address_that_cannot_be_used_is_refused(room: Room, tmp_pa
         ("--token-file", str(empty)),
         ("--token-file", str(token), "--listen", "nowhere"),
         ("--token-file", str(token), "--hold", "6m"),
+        ("--token-file", str(token), "--header", "x user"),
     ):
         ran = kt_gateway("serve", *args, "--journal", str(tmp_path / "j"), cwd=room.gw)
         assert ran.code == 2 and ran.err.startswith("kt: "), ran.err
+        assert "[Errno" not in ran.err
 
 
 def test_beyond_its_limit_it_says_so_and_holds_nobody_else(room: Room, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +99,7 @@ def serve_command(
         hold=given["hold"],
         max_held=given["max_held"],
         excerpt=given["excerpt"],
-        headers=given["headers"],
+        headers=_headers(given["headers"]),
         on_cancel=given["on_cancel"],
         hidden=_hidden(where),
     )
@@ -171,13 +173,21 @@ def _hidden(where: str) -> tuple[str, ...]:
     return (str(Path(where).resolve()), os.path.expanduser("~"))  # noqa: PTH111
 
 
+def _headers(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of headers. Raises BadInput, since a name that no request can have would show reviewers nothing."""
+    for name in names:
+        if re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name, re.ASCII) is None:
+            raise BadInput(problem=f"--header is {name[:80]!r}, which no header is called")
+    return tuple(names)
+
+
 def _token(path: str) -> str:
     """The token: the first line of its file. Raises BadInput."""
     try:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123
             token = file.readline(_LONGEST_TOKEN).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(problem=f"--token-file {path} cannot be read: {error}") from None
+        raise BadInput(problem=f"{path}: {getattr(error, 'strerror', 'is not UTF-8')}") from None
     if not token or not token.isascii() or not token.isprintable():
         raise BadInput(
             problem=f"the first line of {path} is not a token: printable ASCII without spaces around it"
