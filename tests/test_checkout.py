@@ -248,6 +248,23 @@ def test_a_store_below_kt_root(lab: Lab) -> None:
     assert "queue/theirs.txt" in lab.files()
 
 
+def test_stores_of_one_repository_leave_each_other_legal(lab: Lab) -> None:
+    folders = ("", "ops/review", "ops/other")
+    lab.put({f"{root}/policies/p.yaml".lstrip("/"): "pack: {enabled: true}\n" for root in folders})
+    clone = lab.clone("alice")
+    for root in folders:
+        git("config", "kt.root", root, cwd=clone)
+        life(clone)
+        named = git("log", "-1", "--format=%(trailers:key=Kt-Root,valueonly)", "origin/main", cwd=clone)
+        assert named.strip() == root
+    git("pull", "--quiet", cwd=clone)
+    for root in folders:
+        git("config", "kt.root", root, cwd=clone)
+        ran = kt("verify", "--json", cwd=clone)
+        assert ran.json["violations"] == []
+        assert ran.json["steps"] > 0
+
+
 @pytest.mark.parametrize("root", ["../out", "a/../../b", ".git", "a//b"])
 def test_a_root_outside_the_repository_is_refused(lab: Lab, root: str) -> None:
     clone = lab.clone("alice")

@@ -44,6 +44,7 @@ _WRITTEN = re.compile(
     r"(?:(?:    [^\n]*)?\n)*"
     r"(Kt-Action: ([^\n]*))\nKt-Escalation: ([^\n]*)\nKt-Actor: ([^\n]*)\n"
     r"(?:Kt-Claim: ([^\n]*)\n)?(?:Kt-Outcome: ([^\n]*)\n)?(?:Kt-Release: ([^\n]*)\n)?"
+    r"(?:Kt-Root: ([^\n]*)\n)?"
 )
 # What git itself calls a merge (git-fmt-merge-msg, JGit). GitLab puts the branch that it merges into in quotes as well.
 _NAMED_BY_GIT = re.compile(
@@ -120,10 +121,11 @@ def _as_written(message: str) -> list[Statement] | None:
     if found is None:
         return None
     action, name, as_outcome, *lines = (text.strip() if text else "" for text in found.groups())
-    words, *told, actor, claim, outcome, release = lines
-    if told != [action, name] or as_outcome not in ("", outcome):
+    words, *told, actor, claim, outcome, release, root = lines
+    names_no_folder = found.groups()[-1] is not None and root in ("", ".", "/")
+    if told != [action, name] or as_outcome not in ("", outcome) or names_no_folder:
         return None
-    return [Statement(words, action, [name], actor, outcome, claim, release_id=release)]
+    return [Statement(words, action, [name], actor, outcome, claim, release_id=release, root=root or None)]
 
 
 def _any_statements(message: str) -> list[Statement]:

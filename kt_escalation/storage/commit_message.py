@@ -50,6 +50,15 @@ class Message:
         return "\n\n".join(parts) + "\n"
 
 
+def in_folder(message: str, root: str) -> str:
+    """A message about the store in a folder; ``root`` is empty for the repository's top.
+
+    It names the folder, because a repository may have several stores, and each one's judge reads all messages.
+    """
+    has_trailers = message.rpartition("\n\n")[2].startswith("Kt-Action: ")
+    return f"{message}Kt-Root: {_line(root)}\n" if root and has_trailers else message
+
+
 def of_actor(actor: str) -> str:
     """The trailer that names the actor."""
     return f"Kt-Actor: {_line(actor)}"

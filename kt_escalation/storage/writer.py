@@ -13,6 +13,7 @@ from ..errors import BranchTaken
 from ..git.move import Move
 from ..model.progress import counted
 from . import commit_builder, layout
+from .commit_message import in_folder
 from .interface import Author, Change, Onto, Request, Stale
 from .local_branch import LocalBranch
 from .newest_tip import NewestTip
@@ -60,7 +61,8 @@ class Writer:
     def prepare(self, request: Request, proposal: Onto | None) -> Prepared:
         """See `interface.Port`."""
         files = {**self._files(request.changes), **request.others}
-        made = (request.message, request.author, request.when)
+        message = in_folder(request.message, self._location.root)
+        made = (message, request.author, request.when)
         return self.prepare_files(request.base.revision, files, *made, proposal)
 
     def _files(self, changes: Sequence[Change]) -> dict[str, bytes | None]:
