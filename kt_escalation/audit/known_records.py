@@ -140,11 +140,6 @@ class KnownRecords:
         else:
             self._note(name, state)
 
-    def excused_release(self, name: str) -> None:
-        """Note that an admin took an illegal release back."""
-        mine = (found for found in self._findings.of_record(name) if found.rule in ("release", "receipt"))
-        self._findings.healed.update(map(key, mine))
-
     def blame(self, name: str, commit: Commit, path: str, violation: Violation) -> None:
         """Note a violation that makes a record illegal from now on."""
         found = self._findings.find(commit, path, violation, name)

@@ -25,7 +25,7 @@ from ..storage.interface import Entry
 from ..storage.snapshot import GitSnapshot
 from ..storage.trees import Change
 from .commit_contents import CommitContents
-from .findings import Findings
+from .findings import Findings, key
 from .judged_line import JudgedLine
 from .known_records import KnownRecords
 from .messages import Brought
@@ -289,7 +289,12 @@ class Releases:
         if self._standing(commit.oid, name) != self.illegal[name]:
             return False
         del self.illegal[name]
-        self._records.excused_release(name)
+        mine = (
+            one
+            for one in self._findings.of_record(name)
+            if layout.released_id(self._store.below(one.path)) is not None
+        )
+        self._findings.healed.update(map(key, mine))
         return True
 
     def _blame(self, name: str, commit: Commit, path: str, violation: Violation) -> None:
