@@ -277,6 +277,25 @@ def test_what_is_done_meanwhile_is_done_once_and_only_by_those_who_wait(
         assert done == ["waiting"]
 
 
+def test_those_who_wait_for_a_turn_have_it_in_the_order_in_which_they_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    holder, had = push_queue.PushQueue("a remote"), list[int]()
+
+    def wait(name: int) -> None:
+        with push_queue.PushQueue("a remote").turn():
+            had.append(name)
+
+    with ThreadPoolExecutor(8) as pool, holder.turn():
+        for name in range(8):
+            pool.submit(wait, name)
+            while len([*tmp_path.glob("kt-escalation/*/waiting/0*")]) <= name:
+                time.sleep(0.005)
+        holder.end_slice()
+    assert had == [*range(8)]
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_whoever_waits_for_a_turn_decides_once_before_and_that_counts_for_nothing(fails: bool) -> None:
     class Waits(MemoryStore):

@@ -16,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from .arrival_queue import ArrivalQueue
+
 #: A store that needs another turn within this many seconds gets a slice of turns. If it did so the last time,
 #: it is given longer: on a busy machine the next claim begins 5 to 40 ms later.
 AT_ONCE, AGAIN = 0.01, 0.06
@@ -120,20 +122,15 @@ class PushQueue:
         end = time.monotonic() + LONGEST
         if self._turns:
             # The next store may hold the lock for a moment while it checks whether it may take it.
-            taken = self._wait("turn", self._may_have_it, _POLL_SECONDS, self._left + self._reserved)
+            taken = self._wait(lambda: True, self._left + self._reserved)
             if taken is not None:
                 return taken
-        following = self._locked("next", lambda: True)
-        try:
-            if following is not None and (taken := self._locked("turn", self._may_have_it)) is not None:
+        with ArrivalQueue(self._folder / "waiting") as queue:
+            if queue.is_first and (taken := self._locked()) is not None:
                 return taken
+            queue.join()
             meanwhile()
-            if following is None:
-                following = self._wait("next", lambda: True, _WAIT_SECONDS, end)
-            return self._wait("turn", self._may_have_it, _POLL_SECONDS, end)
-        finally:
-            if following is not None:
-                os.close(following)
+            return self._wait(lambda: queue.is_first, end)
 
     def _may_have_it(self) -> bool:
         """Whether no other store has a slice of turns left."""
@@ -141,24 +138,30 @@ class PushQueue:
         # One clock serves all processes of a host.
         return note.owner == self._me or not 0 < note.back_until - time.monotonic() <= max(AT_ONCE, AGAIN)
 
-    def _wait(self, name: str, may: Callable[[], bool], pause: float, end: float) -> int | None:
-        """Wait for a lock, until it is free and ``may`` allows it.
+    def _wait(self, is_next: Callable[[], bool], end: float) -> int | None:
+        """Wait until this store is the next one, and the lock is free.
 
         None if that is not before ``end``, or if the queue does not move.
         """
         last, patient = self._note(), time.monotonic() + PATIENCE
-        while (taken := self._locked(name, may)) is None and time.monotonic() < min(end, patient):
+        # Nobody passes the next one.
+        following = is_next()
+        while (taken := self._locked() if following else None) is None:
+            if time.monotonic() >= min(end, patient):
+                return None
+            pause = _POLL_SECONDS if following else _WAIT_SECONDS
             time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
+            following = following or is_next()
             if (note := self._note()) != last:
                 last, patient = note, time.monotonic() + PATIENCE
         return taken
 
-    def _locked(self, name: str, may: Callable[[], bool]) -> int | None:
-        """Take a lock if it is free, and return its open file."""
-        handle = os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o600)
+    def _locked(self) -> int | None:
+        """Take the lock if it is free and no other store has a slice left, and return its open file."""
+        handle = os.open(self._folder / "turn", os.O_RDWR | os.O_CREAT, 0o600)
         with suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if may():
+            if self._may_have_it():
                 return handle
         os.close(handle)
         return None
