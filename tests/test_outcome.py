@@ -381,7 +381,7 @@ main_escalation()
     ("wanted", "number"),
     [
         ("click", signal.SIGTERM),
-        ("kt_escalation.cli.commands.claim", signal.SIGHUP),
+        ("kt_escalation.cli.commands.raise_", signal.SIGHUP),
         ("pydantic_core", signal.SIGINT),
         ("complete_model_class", signal.SIGINT),
         ("decided", signal.SIGTERM),
