@@ -825,7 +825,7 @@ def a_message_that_names_another_release(gate: Gate) -> None:
     )
 
 
-@forgery("message", "this one changed nothing")
+@forgery("message", "nothing in it matches")
 def a_message_that_tells_a_release_that_was_not(gate: Gate) -> None:
     gate.forge.commit("gw", f"kt: release {gate.decided('r1')}")
 
