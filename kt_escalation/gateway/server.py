@@ -14,7 +14,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import BadInput
-from .http import Options, Service, app_of
+from .http import app_of
+from .service import Options, Service
 from .tasks import AsyncGateway
 
 # How long the head of a request may take to arrive, and how long a connection may be idle, in seconds.

@@ -86,7 +86,7 @@ def serve_command(
     with 503 and ends within 5 seconds. The reviews stay open, and the same request finds its decision later.
     """
     try:
-        from ...gateway import http, server
+        from ...gateway import server, service
     except ModuleNotFoundError as error:
         raise _missing("serve", "gateway", error) from None
     from ...gateway import AsyncGateway
@@ -94,7 +94,7 @@ def serve_command(
     work.begin_session()
     _require_hold(given["hold"])
     where = folder(ctx, repo)
-    options = http.Options(
+    options = service.Options(
         token=_token(token_file),
         hold=given["hold"],
         max_held=given["max_held"],
