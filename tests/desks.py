@@ -78,7 +78,8 @@ class Served:
         got = self.send(
             "POST", "/session", urlencode({"token": self.token}), origin=self.origin, content_type=FORM
         )
-        assert got.status == 200 and got.text.startswith("/"), got
+        assert got.status == 200, got
+        assert got.text.startswith("/"), got
         self.room = got.text
         self.cookie = got.headers["set-cookie"].partition(";")[0]
         found = re.search(r'name="csrf" value="([^"]+)"', self.get().text)

@@ -51,7 +51,8 @@ def far_lab(folder: Path, round_trip: float = ROUND_TRIP) -> Iterator[FarLab]:
     try:
         end = time.monotonic() + _START_SECONDS
         while not _answers(port):
-            assert daemon.poll() is None and time.monotonic() < end, (folder / "daemon").read_text()
+            assert daemon.poll() is None, (folder / "daemon").read_text()
+            assert time.monotonic() < end, (folder / "daemon").read_text()
             time.sleep(0.02)
         with Delay(port, round_trip) as lab.line:
             yield lab

@@ -250,7 +250,8 @@ def assert_refused(
         assert f"{found['path']}: {rule}: {found['expected']}" in again.out
     checked = kt("check", f"{before}..HEAD", "--json", cwd=forge.path)
     found = checked.json["violations"]
-    assert checked.code == 1 and any(v["rule"] == rule and said in v["expected"] for v in found), found
+    assert checked.code == 1, found
+    assert any(v["rule"] == rule and said in v["expected"] for v in found), found
     refused = by(forge, server)
     assert refused.code == 1
     assert by is offer or "pre-receive hook declined" in refused.err
@@ -264,7 +265,8 @@ def assert_found(forge: Forge, server: Path, rule: str, said: str) -> None:
     """`verify` and the server's hook find and name what has been done."""
     ran = kt("verify", "--afresh", "--json", cwd=forge.path)
     told = [(found["rule"], found["expected"]) for found in ran.json["violations"]]
-    assert ran.code == 1 and any(one == rule and said in words for one, words in told), told
+    assert ran.code == 1, told
+    assert any(one == rule and said in words for one, words in told), told
     refused = offer(forge, server)
     assert refused.code == 1
     assert re.search(f": {rule}: .*{re.escape(said)}", refused.err), refused.err

@@ -213,7 +213,8 @@ def _check_decision(before: Record, after: Record, author: str) -> None:
     new = after.reviews[len(before.reviews) :]
     assert len(new) <= 1, "two decisions in one step"
     for review in new:
-        assert before.claim and before.claim.claimed_by == author == review.reviewer, "not the holder's"
+        assert before.claim, "not the holder's"
+        assert before.claim.claimed_by == author == review.reviewer, "not the holder's"
         assert review.claim_id == before.claim.claim_id
         assert all(other.reviewer != author for other in before.reviews), "reviewed twice"
     if after.resolution is None:
@@ -225,7 +226,8 @@ def _check_decision(before: Record, after: Record, author: str) -> None:
         assert within is not None
         assert after.resolution.resolved_at > after.raised_at + within, "expired too soon"
         return
-    assert new and after.resolution.outcome == new[0].outcome, "resolved without a decision"
+    assert new, "resolved without a decision"
+    assert after.resolution.outcome == new[0].outcome, "resolved without a decision"
     if after.resolution.outcome in RELEASING:
         agreed = {r.reviewer for r in after.reviews if r.outcome == after.resolution.outcome}
         assert len(agreed) >= after.requires.approvals, "released by too few"

@@ -140,7 +140,8 @@ def found_by_all(forge: Forge, server: Path, wanted: Attack, name: str) -> None:
         assert waited.code not in (0, 8), "it is released, or may be"
     checked = kt("check", f"{before}..HEAD", "--json", cwd=forge.path)
     refused = offer(forge, server)
-    assert checked.code != 0 and refused.code == 1, (checked.out, refused.err)
+    assert checked.code != 0, (checked.out, refused.err)
+    assert refused.code == 1, (checked.out, refused.err)
     attackbook.hold(name, forge.path, ran, checked, refused, waited)
 
 
@@ -326,7 +327,8 @@ def test_a_command_reads_no_tree_that_is_not_sound(
     for command in commands:
         named = () if command == "list" else ("--id", "esc_two")
         ran = kt(command, *named, "--json", cwd=forge.path, env=identity("alice"))
-        assert ran.code == 2 and ran.error["code"] == "unreadable_store", ran.err
+        assert ran.code == 2, ran.err
+        assert ran.error["code"] == "unreadable_store", ran.err
     # Above all nothing is written on it that would make it look sound.
     assert forge.tip() == at
 

@@ -197,7 +197,8 @@ def life(clone: Path) -> None:
     ):
         ran = kt(*args, cwd=clone)
         assert ran.code == 0, f"{args}: {ran.err}"
-        assert "warning" not in ran.err.lower() and "left as it is" not in ran.err, ran.err
+        assert "warning" not in ran.err.lower(), ran.err
+        assert "left as it is" not in ran.err, ran.err
     assert git("status", "--porcelain", cwd=clone) == ""
 
 

@@ -248,7 +248,9 @@ def test_every_mistake_at_the_keyboard_is_told_in_one_line_that_can_be_read_at_o
     told = ""
     for args in [*(args for args, _ in USAGE), *map(shlex.split, MISTAKEN.strip().splitlines())]:
         ran = kt(*args, cwd=full.folder / "alice")
-        assert ran.code == 2 and ran.out == "" and re.fullmatch(r"kt: .+\n", ran.err), (args, ran)
+        assert ran.code == 2, (args, ran)
+        assert ran.out == "", (args, ran)
+        assert re.fullmatch(r"kt: .+\n", ran.err), (args, ran)
         assert not errorbook.JARGON.search(ran.err)
         told += f"$ kt escalation {shlex.join(args)}\n{ran.err.removeprefix('kt: ')}\n"
     compare("mistakes", told)
@@ -407,7 +409,8 @@ def fails(lab: Lab, clone: Path, args: list[str], code: str) -> None:
     before = git("for-each-ref", "refs/heads", cwd=lab.remote)
     ran, as_json = kt(*args, cwd=clone), kt(*args, "--json", cwd=clone)
     KEEP.close()
-    assert code in EXITS[ran.code] and as_json.code == ran.code, ran.err
+    assert code in EXITS[ran.code], ran.err
+    assert as_json.code == ran.code, ran.err
     assert git("for-each-ref", "refs/heads", cwd=lab.remote) == before
     lines = ran.err.splitlines()
     assert all(line.startswith("kt: ") for line in lines)
@@ -550,7 +553,8 @@ def test_ids_on_stdin_that_are_not_utf_8_are_bad_input(kept: Lab) -> None:
     done = shell(
         r"printf 'esc_\xff' | KT claim --id -", kept.folder / "alice", PYTHONIOENCODING="utf-8:strict"
     )
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
     assert kept.tip() == before
 
 
@@ -581,7 +585,9 @@ def test_without_a_terminal_nothing_is_coloured_and_escapes_are_made_visible(kep
         ["get", "--id", "esc_top", "--json"],
     ):
         ran = kt(*args, cwd=kept.folder / "alice")
-        assert ran.code == 0 and "\x1b" not in ran.out and "\u202e" not in ran.out, args
+        assert ran.code == 0, args
+        assert "\x1b" not in ran.out, args
+        assert "\u202e" not in ran.out, args
     assert r"\x1b[31mred\u202e" in kt("get", "--id", "esc_top", cwd=kept.folder / "alice").out
 
 
@@ -654,7 +660,8 @@ def test_a_shallow_clone_lacks_what_a_command_needs_of_history(lab: Lab) -> None
     )
     for args in (["check"], ["verify"], ["evidence", "--id", "esc_job", "-o", "x.tar"]):
         ran = kt(*args, cwd=clone)
-        assert ran.code == 2 and ran.err.endswith(said), ran
+        assert ran.code == 2, ran
+        assert ran.err.endswith(said), ran
 
 
 def test_commits_that_the_remote_has_not_are_found(lab: Lab) -> None:
@@ -823,7 +830,8 @@ def test_a_hook_that_would_guard_another_branch_says_so_and_lets_no_store_in(mas
     assert "for a new store on main run `git config kt.branch main` first" in refused.err
     git("config", "kt.branch", "main", cwd=boss)
     done = kt("init", "--json", cwd=boss)
-    assert done.code == 0 and git("rev-parse", "main", cwd=master) == done.json["commit"], done.err
+    assert done.code == 0, done.err
+    assert git("rev-parse", "main", cwd=master) == done.json["commit"], done.err
 
 
 @pytest.mark.parametrize("what", ["changed", "rewritten", "deleted"])
@@ -979,9 +987,8 @@ def test_a_branch_that_git_takes_for_the_stores_stops_nobody_and_is_found(lab: L
     # Where there is the other alone, git would push to that.
     git("update-ref", "refs/heads/refs/heads/mine", "refs/heads/main", cwd=lab.remote)
     note = kt("note", "--id", "esc_job", "--text", "x", "--branch", "mine", "--json", cwd=alice)
-    assert note.code == 0 and git("rev-parse", "refs/heads/mine", cwd=lab.remote) == note.json["commit"], (
-        note.err
-    )
+    assert note.code == 0, note.err
+    assert git("rev-parse", "refs/heads/mine", cwd=lab.remote) == note.json["commit"], note.err
     findings = kt("doctor", "--json", cwd=alice).json["findings"]
     bad = [finding["remedy"] for finding in findings if not finding["ok"]]
     assert bad == [f"git push origin --delete {ref}" for ref in ALIKE[:2]]
@@ -1078,7 +1085,8 @@ def commit_here(where: Path, *names: str) -> None:
 def test_init_makes_a_store_that_works_out_of_a_fresh_folder(tmp_path: Path) -> None:
     ran = init("deep/store", "--json", cwd=tmp_path)
     store = tmp_path / "deep/store"
-    assert ran.code == 0 and ran.json["changed"] is True, ran.err
+    assert ran.code == 0, ran.err
+    assert ran.json["changed"] is True, ran.err
     assert ran.json["commit"] == git("rev-parse", "HEAD", cwd=store)
     assert subjects(store) == ["kt: init the store"]
     assert git("status", "--porcelain", cwd=store) == ""
@@ -1108,7 +1116,8 @@ def test_init_adds_one_commit_to_a_repository_and_leaves_its_checkout_alone(tmp_
     git("add", "staged.txt", cwd=tmp_path)
     (tmp_path / "untracked.txt").write_text("untracked\n")
     ran = init(cwd=tmp_path)
-    assert ran.code == 0 and subjects(tmp_path) == ["kt: init the store", "mine"], ran.err
+    assert ran.code == 0, ran.err
+    assert subjects(tmp_path) == ["kt: init the store", "mine"], ran.err
     assert git("status", "--porcelain", cwd=tmp_path).splitlines() == [
         " M README.md",
         "A  staged.txt",
@@ -1182,7 +1191,8 @@ def test_init_where_no_folder_can_be_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x\n")
     for name in ("file", "file/below", "x" * 300):
         ran = init(name, cwd=tmp_path)
-        assert ran.code == 2 and len(ran.err.splitlines()) == 1, ran.err
+        assert ran.code == 2, ran.err
+        assert len(ran.err.splitlines()) == 1, ran.err
 
 
 def test_init_of_a_clone_with_a_remote_that_is_gone_changes_nothing(lab: Lab) -> None:

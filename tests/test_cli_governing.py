@@ -297,7 +297,8 @@ def test_a_record_is_restored_to_its_last_legal_state(governed: Lab, damage: Map
     errorbook.hold(nothing, governed.folder)
     governed.put(damage, "by hand")
     ran = kt("restore", "--id", name, "--reason", "a merge went wrong", cwd=boss)
-    assert ran.code == 0 and "until an admin accepts it with `kt policy waive`" in ran.err, ran.err
+    assert ran.code == 0, ran.err
+    assert "until an admin accepts it with `kt policy waive`" in ran.err, ran.err
     assert governed.file("queue/esc_one.yaml") == good
     assert [path for path in governed.files() if "esc_one" in path] == ["queue/esc_one.yaml"]
     assert governed.commits("kt: restore esc_one")
@@ -328,7 +329,8 @@ def test_nobody_claims_again_what_reopens_a_record_that_cannot_be_read(governed:
     assert kt("claim", "--id", again, cwd=alice).code == 3
     governed.put({path: "x\n"}, "damaged")
     ran = kt("claim", "--id", again, cwd=alice)
-    assert ran.code == 2 and f"{path} cannot be read" in ran.err, ran.err
+    assert ran.code == 2, ran.err
+    assert f"{path} cannot be read" in ran.err, ran.err
     assert kt("claim", "--next", cwd=alice).code == 7
 
 
@@ -742,7 +744,8 @@ def test_lint_reports_every_fault_at_once_with_its_place(lab: Lab) -> None:
     missing = {
         wanted for wanted in FAULTS if not any(wanted[:2] == s[:2] and wanted[2] in s[2] for s in seen)
     }
-    assert missing == set() and len(seen) == len(FAULTS), seen
+    assert missing == set(), seen
+    assert len(seen) == len(FAULTS), seen
     lines = kt_policy("lint", cwd=clone).out.splitlines()
     assert len(lines) == len(FAULTS)
     assert all(len(line.split(":", 3)) == 4 for line in lines)
@@ -877,9 +880,8 @@ def test_lint_warns_of_signatures_that_lock_somebody_out(lab: Lab) -> None:
     said = " ".join(message for *_, message in warned(clone))
     assert "boss (admin) has no signing_keys" in said
     assert "gw (gateway) has no signing_keys" in said
-    assert "eve" not in said and "approvals" not in said, (
-        "who may only read needs no key, and names are proven"
-    )
+    assert "eve" not in said, "who may only read needs no key, and names are proven"
+    assert "approvals" not in said, "who may only read needs no key, and names are proven"
 
 
 def test_lint_warns_of_a_key_that_is_none_where_signatures_are_required(lab: Lab) -> None:

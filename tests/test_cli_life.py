@@ -186,7 +186,8 @@ def test_partial_takes_what_can_be_had(lab: Lab, alice: Path, bob: Path) -> None
     assert (again["changed"], again["unchanged"]) == (False, 1), "already so is had as well"
     before = lab.tip()
     none = kt("claim", "--id", "esc_gone", "--id", "esc_held", "--partial", cwd=alice)
-    assert none.code == 7 and lab.tip() == before, "the first fault's code"
+    assert none.code == 7, "the first fault's code"
+    assert lab.tip() == before, "the first fault's code"
 
 
 def test_a_lapsed_lease_can_be_claimed_over_and_the_commit_names_the_last_holder(
@@ -517,7 +518,8 @@ def test_what_is_resolved_never_changes_again_and_says_who_resolved_it_how(
     tries = [(alice, name) for name in AFTERWARDS] + [(bob, name) for name in AFTERWARDS]
     for person, name in tries:
         ran = kt(*AFTERWARDS[name], "--json", cwd=person)
-        assert ran.code == 6 and ran.error["code"] == "already_resolved", name
+        assert ran.code == 6, name
+        assert ran.error["code"] == "already_resolved", name
         assert (ran.error["outcome"], ran.error["resolved_by"]) == ("approved", "alice@example.com"), name
         assert ran.error["resolved_at"] == end["resolved_at"], name
         assert f"approved by alice@example.com at {end['resolved_at']}" in ran.error["message"], name

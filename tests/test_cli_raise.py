@@ -399,7 +399,8 @@ def test_partial_takes_the_good_lines_and_reports_the_others(lab: Lab, gw: Path)
     assert {fault["code"] for fault in ran.json["failed"]} == {"bad_input"}
     assert len(lab.commits("kt: raise")) == 1
     again = batch(gw, *BAD_LINES, options=("--partial",))
-    assert again.code == 0 and again.json["changed"] is False, "already so is had as well"
+    assert again.code == 0, "already so is had as well"
+    assert again.json["changed"] is False, "already so is had as well"
     plain = kt("raise", "--batch", "-", "--partial", cwd=gw, stdin=ndjson(*BAD_LINES))
     assert plain.code == 0
     assert "line 2: " in plain.err
@@ -585,7 +586,8 @@ def test_with_a_broken_pack_nothing_is_lost_and_the_source_names_it(lab: Lab, gw
     for broken in BROKEN:
         lab.put({"policies/a.yaml": broken})
         found = raised(gw, "--reason-code", "a.b", "--provider", "acme-prod")
-        assert found["route"]["team_id"] == "triage" and found["status"] == "queued", broken
+        assert found["route"]["team_id"] == "triage", broken
+        assert found["status"] == "queued", broken
         assert "policies/a.yaml" in found["route"]["source"]
         assert "default" in found["route"]["source"]
 

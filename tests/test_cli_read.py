@@ -396,10 +396,12 @@ def test_reading_works_with_the_remote_gone(lab: Lab) -> None:
     assert listed(clone, "--status", "all", "--limit", "0")
     for args in (["get", "--id", "esc_done"], ["log"], ["log", "--id", "esc_done"], ["schema"]):
         ran = kt(*args, cwd=clone)
-        assert ran.code == 0 and ran.err == "", args
+        assert ran.code == 0, args
+        assert ran.err == "", args
     for args in (["list", "--fetch"], ["get", "--id", "esc_done", "--fetch"], ["log", "--fetch"]):
         ran = kt(*args, "--json", cwd=clone)
-        assert ran.code == 4 and ran.error["code"] == "remote_unreachable", args
+        assert ran.code == 4, args
+        assert ran.error["code"] == "remote_unreachable", args
 
 
 # --- log --------------------------------------------------------------------------------------------
@@ -634,7 +636,8 @@ def test_nothing_is_written_to_an_unreadable_record(
         ["get", "--id", name],
     ):
         ran = kt(*args, "--json", cwd=lab.folder / "alice")
-        assert ran.code == 2 and ran.error["code"] == "unreadable_record", args
+        assert ran.code == 2, args
+        assert ran.error["code"] == "unreadable_record", args
         assert ran.error["path"].endswith(f"/{name}.yaml")
         assert "git log -p" in ran.error["message"]
     assert lab.tip() == before

@@ -1130,7 +1130,8 @@ def test_a_partial_clone_reads_what_it_needs_of_archives(shared: Past) -> None:
     path, remote = shared.path.parent / "partial", (shared.path.parent / "remote.git").as_uri()
     git("clone", "--quiet", "--filter=blob:none", "--no-checkout", remote, str(path), cwd=shared.path.parent)
     asked = kt("get", "--id", "esc_berta", "--json", cwd=path)
-    assert asked.code == 0 and len(asked.json["reopened_by"]) == 1, asked.err
+    assert asked.code == 0, asked.err
+    assert len(asked.json["reopened_by"]) == 1, asked.err
 
 
 def test_a_store_below_a_folder_and_with_long_ids_of_objects_is_compacted_as_well(tmp_path: Path) -> None:

@@ -478,7 +478,9 @@ def test_reasons_of_another_category_are_a_fault(place: Lab) -> None:
     text = "reasons:\n  false_positive: [Fine]\n  fals_positive: [Fine]\n  other: ['']\n"
     (clone / "policies/settings.yaml").write_text(text)
     ran = kt_policy("lint", cwd=clone)
-    assert ran.code == 1 and "settings.yaml:3" in ran.out and "settings.yaml:4" in ran.out, ran
+    assert ran.code == 1, ran
+    assert "settings.yaml:3" in ran.out, ran
+    assert "settings.yaml:4" in ran.out, ran
     schema = kt_policy("schema", "settings", cwd=clone).json["properties"]["reasons"]
     assert schema["propertyNames"]["enum"][0] == "false_positive"
 

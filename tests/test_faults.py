@@ -280,7 +280,8 @@ def test_a_push_without_an_answer_is_looked_for_once_more_when_the_time_is_over(
     # It lands, and then the server hangs.
     hook = lab.hook("post-receive", "sleep 60")
     ran = kt("claim", "--id", "esc_job", "--retry-timeout", "2", cwd=alice)
-    assert ran.code == 0 and lab.commits("claim esc_job"), ran.err
+    assert ran.code == 0, ran.err
+    assert lab.commits("claim esc_job"), ran.err
     hook.unlink()
     # The first push hangs, and another one comes first: what hangs will not land any more.
     lab.hook("pre-receive", "mkdir hung 2>/dev/null || exit 0; sleep 60")
@@ -288,7 +289,8 @@ def test_a_push_without_an_answer_is_looked_for_once_more_when_the_time_is_over(
     wait_for(lab.remote / "hung")
     lab.put({"a.txt": "first\n"})
     late = end(running)
-    assert late.code == 8 and late.error["code"] == "retry_timeout", late.err
+    assert late.code == 8, late.err
+    assert late.error["code"] == "retry_timeout", late.err
     assert lab.commits("claim esc_other") == []
 
 
@@ -518,7 +520,8 @@ def test_a_remote_that_is_pushed_to_another_repository_than_it_is_fetched_from_i
     git("init", "--bare", "--quiet", "other.git", cwd=lab.folder)
     git("remote", "set-url", "--push", "origin", str(lab.folder / "other.git"), cwd=clone)
     ran = kt("claim", "--id", "esc_job", cwd=clone)
-    assert ran.code == 2 and "is pushed to another repository than it is fetched from" in ran.err, ran.err
+    assert ran.code == 2, ran.err
+    assert "is pushed to another repository than it is fetched from" in ran.err, ran.err
     assert git("for-each-ref", cwd=lab.folder / "other.git") == ""
     # Another address of the same one is none.
     git("remote", "set-url", "--push", "origin", str(lab.remote), cwd=clone)

@@ -165,7 +165,8 @@ class Campaign:
         """Hold everything that was heard and committed to the promises."""
         assert not self.wrong, self.wrong
         code, err = self.served.end()
-        assert code == 0 and "Traceback" not in err, err
+        assert code == 0, err
+        assert "Traceback" not in err, err
         for name, heard in self.heard.items():
             assert len(heard) == 1, heard
             fate = self.fates[name]

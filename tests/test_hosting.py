@@ -313,7 +313,8 @@ def test_git_checks_objects_and_a_push_is_bounded(lab: Lab, clone: Path) -> None
         text=True,
         check=False,
     )
-    assert done.returncode != 0 and "badFilemode" in done.stderr, done.stderr
+    assert done.returncode != 0, done.stderr
+    assert "badFilemode" in done.stderr, done.stderr
 
 
 def store_object(repository: Path, kind: str, data: bytes) -> str:

@@ -19,7 +19,9 @@ def waited(forge: Forge, name: str = "esc_one") -> Ran:
 
 def assert_not_released(forge: Forge, *words: str, name: str = "esc_one") -> None:
     ran = waited(forge, name)
-    assert ran.code == 6 and ran.error["code"] == "illegal_record" and ran.out == "", (ran.out, ran.err)
+    assert ran.code == 6, (ran.out, ran.err)
+    assert ran.error["code"] == "illegal_record", (ran.out, ran.err)
+    assert ran.out == "", (ran.out, ran.err)
     for word in words:
         assert word in ran.error["message"], ran.error["message"]
 

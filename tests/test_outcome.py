@@ -218,7 +218,8 @@ def test_without_a_remote_a_held_lock_is_exit_6_and_nothing_is_written(
     for lock in LOCKS[:3]:
         hold(tmp_path / "run", case, lock)
         ran = kt(*typed, "--json", cwd=clone)
-        assert ran.code == 6 and ran.error["code"] == "git_locked", (lock, ran.err)
+        assert ran.code == 6, (lock, ran.err)
+        assert ran.error["code"] == "git_locked", (lock, ran.err)
         assert ran.error["lock"] == str(clone / ".git" / lock)
         assert "nothing was written" in ran.error["message"]
         give_back(tmp_path / "run")
@@ -423,7 +424,8 @@ def test_what_asks_to_end_ends_a_wait(lab: Lab) -> None:
         time.sleep(0.01)
     running.send_signal(signal.SIGTERM)
     ran = end(running)
-    assert (ran.code, ran.out) == (130, "") and ran.err.startswith("kt: interrupted"), ran.err
+    assert (ran.code, ran.out) == (130, ""), ran.err
+    assert ran.err.startswith("kt: interrupted"), ran.err
 
 
 # --- output that goes nowhere, disks that are full --------------------------------------------------

@@ -145,7 +145,8 @@ def test_a_branch_that_holds_other_work_is_never_written(lab: Lab) -> None:
     before = branches(lab)
     for name in ("topic", "else", "two"):
         ran = kt("claim", "--id", "esc_one", "--branch", name, "--json", cwd=alice)
-        assert ran.code == 6 and ran.error["code"] == "branch_taken", (name, ran)
+        assert ran.code == 6, (name, ran)
+        assert ran.error["code"] == "branch_taken", (name, ran)
     # Also not where the store has moved on since it was made.
     assert kt("note", "--id", "esc_one", "--text", "meanwhile", cwd=lab.clone("bob")).code == 0
     for name in ("topic", "else", "two"):
@@ -234,7 +235,8 @@ def test_a_name_that_no_branch_can_have_is_refused(lab: Lab, name: str) -> None:
     raised(lab, "one")
     before = branches(lab)
     ran = kt("claim", "--id", "esc_one", f"--branch={name}", "--json", cwd=lab.clone("alice"))
-    assert ran.code == 2 and ran.error["code"] in ("bad_input", "usage"), ran
+    assert ran.code == 2, ran
+    assert ran.error["code"] in ("bad_input", "usage"), ran
     assert branches(lab) == before
 
 
@@ -335,7 +337,8 @@ def test_a_lost_answer_is_learnt_from_the_branch(lab: Lab) -> None:
     alice = lab.clone("alice")
     lab.hook("post-update", "[ -e once ] || { touch once; kill -9 $PPID; }")
     ran = kt("claim", "--id", "esc_one", "--branch", "--json", cwd=alice)
-    assert ran.code == 0 and ran.json["proposed"] is True, ran
+    assert ran.code == 0, ran
+    assert ran.json["proposed"] is True, ran
     assert branches(lab)["kt/claim/esc_one"] == ran.json["commit"]
 
 
@@ -351,7 +354,8 @@ def test_the_address_of_the_request_is_told_for_a_forge(lab: Lab) -> None:
     git("remote", "set-url", "origin", "git@gitlab.example.com:team/review.git", cwd=alice)
     ran = kt("claim", "--id", "esc_one", "--branch", "--json", cwd=alice)
     page = "https://gitlab.example.com/team/review/-/merge_requests/new?"
-    assert ran.code == 0 and ran.json["request_url"].startswith(page), ran
+    assert ran.code == 0, ran
+    assert ran.json["request_url"].startswith(page), ran
     git("config", "kt.forge", "github", cwd=alice)
     ran = kt("claim", "--id", "esc_one", "--branch", cwd=alice)
     assert "open https://gitlab.example.com/team/review/compare/main...kt/claim/esc_one?expand=1" in ran.out

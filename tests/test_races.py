@@ -32,7 +32,8 @@ def race(commands: list[tuple[Path, list[str]]], *, hosts: bool = False) -> list
 
 
 def no_traceback(ran: Ran) -> None:
-    assert "Traceback" not in ran.err and ran.code != 5, ran.err
+    assert "Traceback" not in ran.err, ran.err
+    assert ran.code != 5, ran.err
 
 
 @pytest.mark.parametrize("number", rounds(2, 50))

@@ -174,7 +174,8 @@ def test_what_cannot_be_swept_is_told_and_keeps_nothing_else_from_it(lab: Lab) -
         assert "esc_large was not swept: esc_large would be 26" in ran.err
     assert kt("get", "--id", "esc_late", "--json", cwd=eve).json["escalation"]["status"] == "resolved"
     alone = kt("sweep", cwd=eve)
-    assert alone.code == 2 and "esc_large would be" in alone.err, "of which nothing is swept is no success"
+    assert alone.code == 2, "of which nothing is swept is no success"
+    assert "esc_large would be" in alone.err, "of which nothing is swept is no success"
 
 
 # --- ids ------------------------------------------------------------------------------------------

@@ -101,9 +101,8 @@ class Site:
             with socket.socket() as one:
                 if one.connect_ex(("127.0.0.1", self.port)) == 0:
                     return found
-            assert found.poll() is None and time.monotonic() < end, Path(
-                self.folder / "nginx.log"
-            ).read_text()
+            assert found.poll() is None, Path(self.folder / "nginx.log").read_text()
+            assert time.monotonic() < end, Path(self.folder / "nginx.log").read_text()
             time.sleep(0.05)
 
     def call(

@@ -138,7 +138,8 @@ class Server(Host, ABC):
         until(self._answers, f"{self.name}: {self.log.read_text()}", START_SECONDS)
 
     def _answers(self) -> bool:
-        assert self.process is not None and self.process.poll() is None, self.log.read_text()
+        assert self.process is not None, self.log.read_text()
+        assert self.process.poll() is None, self.log.read_text()
         with socket.socket() as probe:
             return probe.connect_ex((LOOPBACK, self.port)) == 0
 

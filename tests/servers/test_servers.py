@@ -184,7 +184,8 @@ def test_with_gitolite_nobody_acts_in_anothers_name(site: Site) -> None:
     assert isinstance(host, OverGitolite)
     alice, bob = Person(site, host, "alice"), Person(site, host, "bob")
     claimed = alice.kt("claim", "--id", "esc_job", "--json")
-    assert claimed.code == 0 and claimed.json["commit"] == site.tip(), claimed.err
+    assert claimed.code == 0, claimed.err
+    assert claimed.json["commit"] == site.tip(), claimed.err
     before = site.tip()
     bob.git("pull", "--quiet")
     for forged, env in (("alice", {}), ("alice", {"GL_USER": "alice-k"})):
@@ -250,7 +251,8 @@ def test_a_claim_and_a_decision_are_proposed_checked_and_merged(site: Site, host
 
     decision = ("--outcome", "approved", "--reason", "fine")
     resolved = alice.kt("resolve", "--id", "esc_job", *decision, "--branch", "--json")
-    assert resolved.code == 0 and resolved.json["proposed"] is True, resolved.err
+    assert resolved.code == 0, resolved.err
+    assert resolved.json["proposed"] is True, resolved.err
     assert merged(merger, "kt/resolve/esc_job").code == 0
     waited = alice.kt("wait", "--id", "esc_job", "--timeout", "20")
     assert waited.code == 0
@@ -343,7 +345,8 @@ def told_in_one_line(person: Person, env: dict[str, str], *words: str) -> None:
     assert time.monotonic() - began < 10
     # What was shown while the server was asked is taken away again.
     [line] = shown.rpartition("\x1b[K\x1b[?25h")[2].split("\r\n")[:-1]
-    assert line.startswith("kt: ") and all(word in line for word in words), line
+    assert line.startswith("kt: "), line
+    assert all(word in line for word in words), line
 
 
 def test_a_wrong_password_is_told_at_once(site: Site) -> None:
@@ -418,7 +421,8 @@ def test_a_key_lets_its_owner_do_git_and_nothing_else(site: Site) -> None:
             text=True,
             check=False,
         )
-        assert tried.returncode == 128 and "unrecognized command" in tried.stderr, tried
+        assert tried.returncode == 128, tried
+        assert "unrecognized command" in tried.stderr, tried
     assert hook.exists()
 
 
@@ -519,7 +523,8 @@ def test_a_server_that_dies_and_comes_back_during_a_push_costs_nothing(site: Sit
     let_go(site)
     server.start()
     ran = end(running)
-    assert ran.code == 0 and ran.json["changed"] is True, ran.err
+    assert ran.code == 0, ran.err
+    assert ran.json["changed"] is True, ran.err
     assert ran.json["commit"] == site.tip()
     holds_once(site, alice)
 
