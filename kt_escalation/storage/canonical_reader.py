@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache, partial
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
 
@@ -25,8 +25,6 @@ from ..model.times import CANONICAL_TIME, parse_time
 # cached, because they rarely come twice.
 _REMEMBERED = 10_000
 _LONGEST = 512
-# How many of them are cached: about as many as records are open in large stores.
-_MIDDLES = 2_000
 # Names and words, which repeat often.
 _SHORT = 40
 _known: dict[str, tuple[int, str, Any]] = {}
@@ -42,9 +40,6 @@ _PARTS: Mapping[str, type[Value]] = {
     "claim": Claim, "reviews": Review, "notes": Note, "resolution": Resolution,
 }  # fmt: skip
 _SEVERAL = frozenset({"reviews", "notes"})
-# The first of the keys that rarely change, and the first key after them.
-_MIDDLE = "\nseverity: "
-_TAIL = ("\nclaim:", "\nreviews:", "\nnotes:", "\nresolution:")
 _NEXT_KEY = re.compile(r"\n(?=[a-z])")
 _TIME = re.compile(rf'((?:created|raised|queued)_at): "({CANONICAL_TIME})"', re.ASCII)
 _INT = re.compile(r"-?[0-9]+", re.ASCII)
@@ -80,55 +75,28 @@ class Reading:
         return hashlib.sha256("\n".join([*texts, ""]).encode()).hexdigest()
 
 
-class _Part(NamedTuple):
-    """Several consecutive keys: the places of the first and the last, and the text and value of each."""
-
-    first: int
-    last: int
-    texts: Mapping[str, str]
-    values: Mapping[str, Any]
-
-
 def read(text: str) -> Reading | None:
     """The record in canonical text. None if the text is not exactly canonical, or is not a record."""
-    begin = text.find(_MIDDLE)
-    if begin < 0 or text[-1:] != "\n":
+    if text[-1:] != "\n":
         return None
-    ends = [end for end in [text.find(key, begin) for key in _TAIL] if end > 0]
-    end = min(ends, default=len(text) - 1)
+    texts: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    last = -1
     try:
-        head, middle = _part(text[:begin]), _middle(text[begin + 1 : end])
-        # In a new record, only the line feed follows these keys.
-        tail = _part(text[end + 1 : -1]) if ends else _Part(len(_ORDER), 0, {}, {})
-        texts = {**head.texts, **middle.texts, **tail.texts}
-        if not (head.last < middle.first and middle.last < tail.first and texts.keys() >= _ALWAYS):
+        for chunk in _NEXT_KEY.split(text[:-1]):
+            place, key, value = _known.get(chunk) or _learn(chunk)
+            if place <= last:
+                return None
+            last = place
+            texts[key] = chunk
+            values[key] = value
+        if not texts.keys() >= _ALWAYS:
             return None
-        record = Record.of({**head.values, **middle.values, **tail.values})
+        record = Record.of(values)
         record.check_agreement()
     except (ValueError, KeyError, IndexError, OverflowError, RecursionError):
         return None
     return Reading(record, texts)
-
-
-@lru_cache(_MIDDLES)
-def _middle(text: str) -> _Part:
-    """The keys that say what must be decided. They rarely change within a record."""
-    return _part(text)
-
-
-def _part(text: str) -> _Part:
-    """Raises what `_learn` raises, and ValueError for keys out of order."""
-    texts: dict[str, str] = {}
-    values: dict[str, Any] = {}
-    first = last = -1
-    for chunk in _NEXT_KEY.split(text):
-        place, key, value = _known.get(chunk) or _learn(chunk)
-        if place <= last:
-            raise _NotCanonical
-        first, last = place if first < 0 else first, place
-        texts[key] = chunk
-        values[key] = value
-    return _Part(first, last, texts, values)
 
 
 def _learn(chunk: str) -> tuple[int, str, Any]:
