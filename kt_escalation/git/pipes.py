@@ -28,7 +28,8 @@ class Pipes:
     """
 
     def __init__(self, process: subprocess.Popen[bytes], on_stderr: Callable[[bytes], object] | None) -> None:
-        assert process.stdout and process.stderr  # noqa: S101 - the callers' promise
+        assert process.stdout  # noqa: S101 - the callers' promise
+        assert process.stderr  # noqa: S101
         self._process = process
         self._on_stderr = on_stderr
         self.out: list[bytes] = []
