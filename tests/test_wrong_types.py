@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from kt_escalation import Store
 from kt_escalation.errors import BadInput, KtError
-from kt_escalation.model import record, release
+from kt_escalation.model import forms, record, release
 from kt_escalation.policies import policy_file, roster, settings, waivers
 from kt_escalation.testing import MemoryRemote
 
@@ -138,5 +138,5 @@ def test_what_is_wrong_with_a_key_is_said_in_words_of_kt(model: type[BaseModel])
                 try:
                     model.model_validate({key: odd})
                 except ValidationError as error:
-                    said |= {what for _, what in record.findings(error)}
+                    said |= {what for _, what in forms.findings(error)}
     assert not {what for what in said if re.search(r"\b([Ii]nput|should|Keys|String|Value)\b|\^", what)}

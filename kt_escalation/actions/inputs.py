@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from ..errors import BadInput
 from ..model import digests, ids
-from ..model.record import Action, Fallback, explain
+from ..model.forms import explain
+from ..model.record import Action, Fallback
 from ..model.vocabulary import CATEGORIES, MAX_NAME, MAX_TEXT, Category, Outcome, parse_outcome
 from ..policies.waivers import Waiver, is_rule
 

@@ -22,7 +22,8 @@ from pydantic import Field, ValidationError
 
 from .. import __version__
 from ..errors import BadInput, Conflict, IllegalRecord, KtError, ReleaseNeeded, WaitTimeout
-from ..model.record import Record, explain, plain
+from ..model.forms import explain
+from ..model.record import Record, plain
 from ..results import Decision
 from . import answers
 from .tasks import AsyncGateway

@@ -18,12 +18,11 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
-    ValidationError,
     WithJsonSchema,
     model_validator,
 )
 
-from . import digests, ids
+from . import digests, forms
 from .edit_schema import check_schema
 from .json_value import as_unicode, check_json, same_json
 from .text import has_hidden
@@ -107,56 +106,19 @@ Duration = Annotated[
     # A number is a duration in seconds.
     WithJsonSchema({"type": ["string", "integer"], "pattern": "^[0-9]+[smhd]?$", "minimum": 0}),
 ]
-_ESCALATION_ID, _CLAIM_ID = f"^{ids.ESCALATION_ID.pattern}$", f"^{ids.CLAIM_ID.pattern}$"
-_REASON_CODE = r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$"
-_TREE_ID, _DIGEST = r"^[0-9a-f]{40}([0-9a-f]{24})?$", r"^[0-9a-f]{64}$"
-_ACTION_DIGEST, _VALUE_DIGEST = r"^(hmac-)?sha256:[0-9a-f]{64}$", r"^sha256:[0-9a-f]{64}$"
-_MEDIA_TYPE = r"^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}$"
-#: A commit's whole id, by SHA-1 or SHA-256.
-COMMIT_ID = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
-#: What each pattern requires, in words.
-_FORMS = {
-    COMMIT_ID: "must be a commit's whole id, 40 or 64 hex digits",
-    ids.RELEASE_ID: "must be letters, digits, _, . and -, 64 at most",
-    _ESCALATION_ID: "must be esc_ and then small letters, digits, _ and -, 64 characters at most",
-    _CLAIM_ID: "must be letters, digits, _, . and -, 64 at most, and begin with a letter or digit",
-    _REASON_CODE: "must be letters, digits, _ and -, in parts joined by dots, such as oversight.required",
-    _TREE_ID: "must be the whole id of a git tree",
-    _DIGEST: "must be the 64 hex digits that `get` shows as shown",
-    _ACTION_DIGEST: "must be sha256: or hmac-sha256: and 64 hex digits; `kt escalation digest` prints it",
-    _VALUE_DIGEST: "must be sha256: and 64 hex digits",
-    _MEDIA_TYPE: "must be a media type in small letters, such as application/json",
-}
-#: What each type requires, in words.
-_TYPES = {
-    "string_type": "must be text, in quotes where it looks like something else",
-    "dict_type": "must be a mapping",
-    "model_type": "must be a mapping",
-    "model_attributes_type": "must be a mapping",
-    "list_type": "must be a list",
-    "tuple_type": "must be a list",
-    "int_type": "must be a whole number",
-    "int_parsing_size": "is too large",
-    "bool_type": "must be true or false",
-    "datetime_type": "must be an RFC 3339 time such as 2026-11-23T10:00:00Z",
-    "time_delta_type": "must be a duration such as 90s, 15m, 2h or 7d",
-    "invalid_key": "has a key that is not text",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than_equal": "must be at most {le:g}",
-}
 
-EscalationId = Annotated[str, Field(pattern=_ESCALATION_ID)]
-ClaimId = Annotated[str, Field(pattern=_CLAIM_ID)]
+EscalationId = Annotated[str, Field(pattern=forms.ESCALATION_ID)]
+ClaimId = Annotated[str, Field(pattern=forms.CLAIM_ID)]
 Line = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=MAX_NAME)]
 Path = Annotated[str, AfterValidator(as_unicode), Field(min_length=1, max_length=MAX_PATH)]
 Name = Annotated[str, AfterValidator(as_unicode), Field(min_length=1, max_length=MAX_NAME)]
 Text = Annotated[str, AfterValidator(_said), Field(min_length=1, max_length=MAX_TEXT)]
 Summary = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=MAX_SUMMARY)]
-ReasonCode = Annotated[str, Field(pattern=_REASON_CODE, max_length=128)]
+ReasonCode = Annotated[str, Field(pattern=forms.REASON_CODE, max_length=128)]
 Context = Annotated[dict[str, Any], AfterValidator(_context)]
-ActionDigest = Annotated[str, Field(pattern=_ACTION_DIGEST)]
-ValueDigest = Annotated[str, Field(pattern=_VALUE_DIGEST)]
-MediaType = Annotated[str, Field(pattern=_MEDIA_TYPE)]
+ActionDigest = Annotated[str, Field(pattern=forms.ACTION_DIGEST)]
+ValueDigest = Annotated[str, Field(pattern=forms.VALUE_DIGEST)]
+MediaType = Annotated[str, Field(pattern=forms.MEDIA_TYPE)]
 EditSchema = Annotated[dict[str, Any], AfterValidator(_edit_schema)]
 # True and 1.0 equal 1 in Python, but they are different YAML.
 SchemaVersion = Annotated[Literal[1, 2], BeforeValidator(_whole_number)]
@@ -235,7 +197,7 @@ class Route(Value):
     team_id: Line | None = None
     user_id: Line | None = None
     source: Line
-    policies: Annotated[str, Field(pattern=_TREE_ID)] | None = None
+    policies: Annotated[str, Field(pattern=forms.TREE_ID)] | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Route:
@@ -311,7 +273,7 @@ class Review(Value):
     amendment: Amendment | None = None
     reviewed_at: Time
     claim_id: ClaimId
-    shown: Annotated[str, Field(pattern=_DIGEST)]
+    shown: Annotated[str, Field(pattern=forms.DIGEST)]
 
 
 class Note(Value):
@@ -488,33 +450,3 @@ class Draft(Value):
     labels: Labels | None = None
     route: dict[str, Any] | None = None
     requires: Requires | None = None
-
-
-def findings(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
-    """Pydantic's errors as pairs: the path of a key, and what is wrong with it."""
-    said = []
-    for finding in error.errors(include_url=False, include_input=False):
-        what = finding["msg"].removeprefix("Value error, ")
-        if finding["type"] == "missing":
-            what = "is missing"
-        elif finding["type"] == "extra_forbidden":
-            what = "is not a known key"
-        elif finding["type"] in ("string_too_long", "too_long"):
-            what = f"is longer than {finding['ctx']['max_length']}"
-        elif finding["type"] in ("string_too_short", "too_short"):
-            what = "must not be empty"
-        elif finding["type"] == "string_pattern_mismatch":
-            pattern = finding["ctx"]["pattern"]
-            what = _FORMS.get(pattern, f"must match {pattern}")
-        elif finding["type"] in _TYPES:
-            what = _TYPES[finding["type"]].format_map(finding.get("ctx", {}))
-        elif finding["type"] == "literal_error":
-            what = f"must be {finding['ctx']['expected']}"
-        said.append((finding["loc"], what))
-    return said
-
-
-def explain(error: ValidationError) -> str:
-    """Pydantic's errors on one line: each key with what is wrong with it."""
-    named = ((".".join(map(str, path)), what) for path, what in findings(error))
-    return "; ".join(f"{where}: {what}" if where else what for where, what in named)

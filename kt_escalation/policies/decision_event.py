@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..model.record import Draft, Fallback, explain
+from ..model.forms import explain
+from ..model.record import Draft, Fallback
 from .routing import PackFault, parse_routing
 
 _AS_THEY_ARE = ("request_id", "agent_id", "session_id", "config_version", "reason_code")

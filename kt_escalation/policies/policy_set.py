@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ..errors import BrokenPolicies
-from ..model.record import Route, findings
+from ..model.forms import findings
+from ..model.record import Route
 from .policy_file import OURS, ROSTER, SETTINGS, WAIVERS, Fault, PolicyFile
 from .roster import Roster, ambiguities, tuples
 from .routing import Pack, PackFault, Tried, dotted, pack_schema, read_pack, route

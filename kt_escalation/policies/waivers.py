@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from ..errors import codes
-from ..model.record import COMMIT_ID, Line, Path, Text, Value
+from ..model.forms import COMMIT_ID
+from ..model.record import Line, Path, Text, Value
 
 #: The rules that only the judge checks. A rule that a command checks has the name of the command's error.
 RULES = frozenset(

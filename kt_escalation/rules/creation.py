@@ -18,6 +18,7 @@ from ..errors import (
     NotResolved,
 )
 from ..model import ids
+from ..model.forms import explain
 from ..model.record import (
     Draft,
     Line,
@@ -25,7 +26,6 @@ from ..model.record import (
     Record,
     Requires,
     Route,
-    explain,
 )
 from ..model.times import format_time
 from ..model.vocabulary import (

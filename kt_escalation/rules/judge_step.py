@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from ..errors import BadAmendment, KtError
 from ..model import canonical, deadlines, ids
-from ..model.record import Draft, Fallback, Record, Review, Route, explain
+from ..model.forms import explain
+from ..model.record import Draft, Fallback, Record, Review, Route
 from ..model.times import format_duration, format_time
 from ..policies.decision_event import Raisable
 from ..policies.policy_file import ROSTER

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ..model import canonical
-from ..model.record import Record, explain
+from ..model.forms import explain
+from ..model.record import Record
 from ..model.vocabulary import MAX_BYTES, MAX_DIGITS, SCHEMA_VERSION
 from ..policies.policy_file import OURS, PolicyFile
 from . import canonical_reader
