@@ -434,7 +434,7 @@ def test_a_timeout_is_a_number_of_seconds(gateway: Gateway, timeout: Any) -> Non
         lambda: gateway.release("esc_never", timeout=timeout),
     ):
         with pytest.raises(
-            errors.BadInput, match="the timeout is a number of seconds from 0 on or None, and "
+            errors.BadInput, match="the timeout must be a number of seconds from 0 on, or None, not "
         ):
             call()
     assert gateway.metrics().raised == 0

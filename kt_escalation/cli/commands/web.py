@@ -62,11 +62,12 @@ def web_command(ctx: click.Context, /, port: int, no_open: bool, **given: Any) -
         contextlib.ExitStack() as stack,
     ):
         with serving.opened(store, follower, where, port, _print_bug) as it:
-            click.echo(it.address)
-            sys.stdout.flush()
-            if not no_open:
-                serving.browse(it.address)
+            # As soon as the address can be read, ^C is how a desk ends.
             with contextlib.suppress(KeyboardInterrupt):
+                click.echo(it.address)
+                sys.stdout.flush()
+                if not no_open:
+                    serving.browse(it.address)
                 it.ended.wait()
             # The terminal may be gone and send several signals. The remaining work takes seconds.
             stack.enter_context(signals.heeding(lambda _: None))
