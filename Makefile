@@ -100,9 +100,9 @@ test-browser: $(BROWSER)
 	@tests/install $@ $(CHROMIUM)
 	$(RUN)/python -m pytest tests/browser
 
-# What those above install, at once.
+# What the tests of .ci/run install, at once.
 packages:
-	@tests/install $@ $(SERVERS) $(NGINX) $(SHELLS) $(CHROMIUM)
+	@tests/install $@ $(SERVERS) $(SHELLS)
 
 screenshots: $(BROWSER)
 	@tests/install $@ $(CHROMIUM)
