@@ -132,7 +132,7 @@ class UnreadableRecord(KtError):
     code = "unreadable_record"
     says = "{path} cannot be read: {problem}"
     hint = (
-        "an admin brings it back with `kt escalation restore --id {escalation_id} --reason TEXT`; "
+        "unless a newer kt wrote it, an admin brings it back with `kt escalation restore --id {escalation_id} --reason TEXT`; "
         "what it was is in `git log -p -- {path:sh}`"
     )
     path: str
