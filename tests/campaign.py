@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pytest
 from lab import Lab, Ran, git, kt, record_text
 
 import kt_escalation
@@ -193,3 +194,22 @@ def cases() -> Iterator[Case]:
         yield Case(
             "several", ("claim", "--next", "--count", "2"), "claim esc_job", alone, stores=("one", "two")
         )
+
+
+class Grounds:
+    """Gives cases the ground that they begin on, each made once. ``begin`` changes a user's clone on a new ground."""
+
+    def __init__(
+        self, factory: pytest.TempPathFactory, begin: Callable[[Path], None] = lambda _: None
+    ) -> None:
+        self._factory, self._begin = factory, begin
+        self._made: dict[str, Path] = {}
+
+    def __call__(self, case: Case) -> Case:
+        if str(case) not in self._made:
+            self._made[str(case)] = self._factory.mktemp("case") / "ground"
+            case.build(self._made[str(case)])
+            for clone in case.folder.glob("*/alice"):
+                self._begin(clone)
+        case.folder = self._made[str(case)]
+        return case

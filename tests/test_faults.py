@@ -13,7 +13,7 @@ from pathlib import Path
 
 import errorbook
 import pytest
-from campaign import Case, cases
+from campaign import Case, Grounds, cases
 from faulty import POINTS, VARIABLE
 from lab import Lab, end, git, kt, kt_process, on_a_terminal, start, state, wait_for
 
@@ -44,19 +44,8 @@ KILLS = [
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case], Case]:
-    """Gives a case the ground that it begins on, made once, with work of its user's in progress."""
-    made: dict[str, Path] = {}
-
-    def build(case: Case) -> Case:
-        if str(case) not in made:
-            made[str(case)] = tmp_path_factory.mktemp("case") / "ground"
-            case.build(made[str(case)])
-            for clone in case.folder.glob("*/alice"):
-                begin_work(clone)
-        case.folder = made[str(case)]
-        return case
-
-    return build
+    """Gives a case the ground that it begins on, with work of its user's in progress."""
+    return Grounds(tmp_path_factory, begin_work)
 
 
 def begin_work(clone: Path) -> None:

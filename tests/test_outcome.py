@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from campaign import ERRORS, Case, Tracer, cases
+from campaign import ERRORS, Case, Grounds, Tracer, cases
 from lab import KT, Lab, end, git, kt, kt_process, start, without_side_files
 
 from kt_escalation import Store
@@ -33,17 +33,8 @@ from kt_escalation.testing import MemoryRemote, MemoryStore
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case], Case]:
-    """Gives a case the ground that it begins on, made once."""
-    made: dict[str, Path] = {}
-
-    def build(case: Case) -> Case:
-        if str(case) not in made:
-            made[str(case)] = tmp_path_factory.mktemp("case") / "ground"
-            case.build(made[str(case)])
-        case.folder = made[str(case)]
-        return case
-
-    return build
+    """Gives a case the ground that it begins on."""
+    return Grounds(tmp_path_factory)
 
 
 # --- the exception campaign -------------------------------------------------------------------------

@@ -10,12 +10,11 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.stdio import stdio_server
-from mcp.shared._stream_protocols import ReadStream, WriteStream
 from mcp.shared.message import SessionMessage
 from mcp.types import PARSE_ERROR, CallToolResult, ErrorData, InputRequiredResult, JSONRPCError, TextContent
 from pydantic import Field, ValidationError
@@ -28,6 +27,10 @@ from ..results import Decision
 from . import answers
 from .tasks import AsyncGateway
 from .tool_calls import REASON_CODE, digest_of, draft_of
+
+if TYPE_CHECKING:
+    # The SDK names these types in a private module alone, so nothing but mypy reads it.
+    from mcp.shared._stream_protocols import ReadStream, WriteStream
 
 #: How often a client is told that its call is still held, in seconds.
 PROGRESS_SECONDS = 5.0

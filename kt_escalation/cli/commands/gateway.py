@@ -177,7 +177,7 @@ def _headers(names: Sequence[str]) -> tuple[str, ...]:
     """The names of headers. Raises BadInput, since a name that no request can have would show reviewers nothing."""
     for name in names:
         if re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name, re.ASCII) is None:
-            raise BadInput(problem=f"--header is {name[:80]!r}, which no header is called")
+            raise BadInput(problem=f"--header {name[:80]!r} is not a valid name of a header")
     return tuple(names)
 
 
