@@ -188,7 +188,7 @@ def _act(who: str, now: datetime, policies: Policies) -> Actor:
 
 def _raised(number: int, actor: Actor, kind: str = "open") -> Record:
     given = event(number, kind)
-    raisable = Raisable(Draft.model_validate(given), frozenset(given))
+    raisable = Raisable(Draft.parse(given), frozenset(given))
     return creation.raise_(raisable, ids.from_request(given["request_id"]), actor, "unused")
 
 

@@ -140,7 +140,7 @@ class Decision:
 
     def as_json(self) -> dict[str, Any]:
         """The decision as JSON values, flat."""
-        from .model.record import plain
+        from .model.value import plain
 
         amendment = plain(self.amendment) if self.amendment else None
         return {

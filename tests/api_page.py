@@ -160,12 +160,12 @@ def fields(kind: type) -> Iterator[tuple[str, str]]:
         )
     elif hasattr(kind, "_fields"):
         yield from ((name, cell(kind.__annotations__[name])) for name in kind._fields)
-    elif hasattr(kind, "model_fields"):
+    elif hasattr(kind, "KEYS"):
         source = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
         assert isinstance(source, ast.ClassDef)
         named = [node for node in source.body if isinstance(node, ast.AnnAssign)]
         for node in named:
-            if ast.unparse(node.target) in kind.model_fields:
+            if ast.unparse(node.target) in kind.KEYS:
                 yield ast.unparse(node.target), cell(ast.unparse(node.annotation))
 
 

@@ -1088,11 +1088,11 @@ class _Maker:
         end = Resolution(outcome=random.choice(("approved", "denied")), reason="so", resolved_by=random.choice((*PEOPLE, STRANGER)),
                          resolved_at=graph.now.replace(microsecond=graph.now.microsecond // 1000 * 1000))  # fmt: skip
         updates = random.choice((
-            {"severity": "critical"}, {"summary": "other"}, {"requires": record.requires.model_copy(update={"approvals": 1})},
+            {"severity": "critical"}, {"summary": "other"}, {"requires": record.requires.replace(approvals=1)},
             {"raised_by": who}, {"queued_at": record.queued_at - timedelta(hours=1)}, {"reviews": record.reviews[:-1]},
             {"status": "resolved", "resolution": end}, {"notes": ()}, {"labels": {"a": "b"}},
             {"status": "queued", "claim": None}, {"status": "queued", "claim": None, "resolution": None},
-            {"route": record.route.model_copy(update={"source": "default"})},
+            {"route": record.route.replace(source="default")},
         ))  # fmt: skip
         with suppress(ValueError):
             made = record.replace(**updates)
@@ -1125,7 +1125,7 @@ class _Maker:
         with suppress(KtError, ValueError):
             made = self.born(one, "c1")
             made = random.choice((made.replace(escalation_id=f"esc_x{self.raised}"), made.replace(request_id="other"),
-                                  made.replace(raised_by="alice"), made.replace(route=made.route.model_copy(update={"policies": "0" * 40}))))  # fmt: skip
+                                  made.replace(raised_by="alice"), made.replace(route=made.route.replace(policies="0" * 40))))  # fmt: skip
             graph.put(
                 branch,
                 graph.written(branch, made),

@@ -174,7 +174,7 @@ class Office:
 
     def raised(self, draft: Draft, name: str, now: datetime) -> Record:
         """Raise one more, and leave it."""
-        given = draft.model_dump(exclude_none=True, exclude_defaults=True)
+        given = [key for key in Draft.KEYS if getattr(draft, key) != getattr(Draft, key, None)]
         record = creation.raise_(
             Raisable(draft, frozenset(given)), name, self._act("gateway", now), self._token(now)
         )

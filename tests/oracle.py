@@ -1392,8 +1392,8 @@ class _Replay:
             self.doubtful |= {commit.oid} | self.carried(commit.oid)
         there = self.at[fork].force if fork in self.at else Policies()
         tolerance = was.force.settings.claims.clock_tolerance
-        claims = there.settings.claims.model_copy(update={"clock_tolerance": tolerance})
-        settings = there.settings.model_copy(update={"claims": claims})
+        claims = there.settings.claims.replace(clock_tolerance=tolerance)
+        settings = there.settings.replace(claims=claims)
         mixed = replace(there, roster=was.force.roster, settings=settings)
         around = [self.snaps[commit.oid]]
         wrong = self.judged(name, state, after, one, mixed, around)

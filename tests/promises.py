@@ -165,17 +165,17 @@ def _with_one_name_each(record: Record, known: Callable[[str], str]) -> Record:
     route = record.route
     return record.replace(
         raised_by=known(record.raised_by),
-        route=route.model_copy(update={"user_id": known(route.user_id)}) if route.user_id else route,
-        claim=record.claim and record.claim.model_copy(update={"claimed_by": known(record.claim.claimed_by)}),
-        reviews=tuple(r.model_copy(update={"reviewer": known(r.reviewer)}) for r in record.reviews),
-        notes=tuple(note.model_copy(update={"by": known(note.by)}) for note in record.notes),
+        route=route.replace(user_id=known(route.user_id)) if route.user_id else route,
+        claim=record.claim and record.claim.replace(claimed_by=known(record.claim.claimed_by)),
+        reviews=tuple(r.replace(reviewer=known(r.reviewer)) for r in record.reviews),
+        notes=tuple(note.replace(by=known(note.by)) for note in record.notes),
         resolution=record.resolution
-        and record.resolution.model_copy(update={"resolved_by": known(record.resolution.resolved_by)}),
+        and record.resolution.replace(resolved_by=known(record.resolution.resolved_by)),
     )
 
 
 def _check_rerouted(before: Record, after: Record, author: str, admin: bool) -> None:
-    assert after.requires == before.requires.model_copy(update={"claim_within": None})
+    assert after.requires == before.requires.replace(claim_within=None)
     holder = after.claim.claimed_by if after.claim else None
     assert holder == after.route.user_id
     if after.route.source == "assigned":

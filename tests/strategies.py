@@ -268,7 +268,7 @@ def _each_value_once(reviews: list[Review]) -> tuple[Review, ...]:
         amendment = review.amendment
         if amendment is not None and amendment.digest in known:
             alone = Amendment(media_type=amendment.media_type, digest=amendment.digest)
-            review = review.model_copy(update={"amendment": alone})
+            review = review.replace(amendment=alone)
         known |= {amendment.digest} if amendment else set()
         found.append(review)
     return tuple(found)

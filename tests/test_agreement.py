@@ -437,7 +437,7 @@ def what_is_routed_to_somebody_is_born_without_a_claim(tale: Tale) -> None:
     side = tale.side()
     tale.does(side, "gw", "raise")
     born = tale.record(side, "esc_r1")
-    free = born.model_copy(update={"status": "queued", "claim": None})
+    free = born.replace(status="queued", claim=None)
     tale.put(tale.main, tale.graph.written(tale.main, free), "gw")
 
 

@@ -182,7 +182,7 @@ class Gateways(RuleBasedStateMachine):
 
     def _receipted(self, before: Release, after: Release) -> None:
         """A receipt was added, or an admin said what an unknown one was."""
-        assert before.model_copy(update={"receipt": after.receipt}) == after
+        assert before.replace(receipt=after.receipt) == after
         assert after.receipt is not None
         if before.receipt is None:
             assert after.receipt.receipt_by == before.released_by

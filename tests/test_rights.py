@@ -73,7 +73,7 @@ def test_a_cell_of_the_table(action: str, role: str, route: dict[str, str], stat
     me = actor("me@example.com", NOW, rules)
     before = record(state, route)
     if role == "stranger" and before.claim and before.claim.claimed_by == "me":
-        before = before.replace(claim=before.claim.model_copy(update={"claimed_by": "me@example.com"}))
+        before = before.replace(claim=before.claim.replace(claimed_by="me@example.com"))
     try:
         after = ACTIONS[action](before, me)
     except KtError as error:

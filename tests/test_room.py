@@ -39,9 +39,7 @@ def filled(to: int, made: Record | None = None) -> Record:
         made = made.replace(notes=(*made.notes, Note(by="boss", at=NOW - timedelta(hours=1), text=text)))
         if to < size(made) or left < 400:
             *notes, last = made.notes
-            made = made.replace(
-                notes=(*notes, last.model_copy(update={"text": last.text + "x" * (to - size(made))}))
-            )
+            made = made.replace(notes=(*notes, last.replace(text=last.text + "x" * (to - size(made)))))
     assert size(made) == to
     return made
 
@@ -109,9 +107,9 @@ def test_a_step_that_leaves_it_open_leaves_room_and_the_judge_says_the_same(name
 
 
 def _with_text(made: Record, old: str, new: str) -> Record:
-    notes = tuple(n.model_copy(update={"text": new}) if n.text == old else n for n in made.notes)
-    reviews = tuple(r.model_copy(update={"reason": new}) if r.reason == old else r for r in made.reviews)
-    return made.model_copy(update={"notes": notes, "reviews": reviews})
+    notes = tuple(n.replace(text=new) if n.text == old else n for n in made.notes)
+    reviews = tuple(r.replace(reason=new) if r.reason == old else r for r in made.reviews)
+    return made.replace(notes=notes, reviews=reviews)
 
 
 def test_what_is_full_can_be_claimed_given_back_denied_and_swept() -> None:
@@ -125,7 +123,7 @@ def test_what_is_full_can_be_claimed_given_back_denied_and_swept() -> None:
     assert size_limits.require_fit(approved).status == "resolved"
     with pytest.raises(BadInput, match="more than the 256 KiB of a record; make it shorter"):
         size_limits.require_fit(transitions.resolve(claimed, who("other"), "denied", "z" * 5_000))
-    late = full.replace(requires=full.requires.model_copy(update={"resolve_within": timedelta(minutes=1)}))
+    late = full.replace(requires=full.requires.replace(resolve_within=timedelta(minutes=1)))
     [due] = due_actions.due([late], who("boss"), "c")
     assert size_limits.require_fit(due.after).resolution
 
@@ -209,7 +207,7 @@ def test_nobody_takes_the_id_of_a_request_to_come(name: str, request_id: str | N
     given = {key: value for key, value in keys.items() if value is not None}
     wanted = Raisable(Draft.of({**given, "escalation_id": name}), frozenset(given))
     plain = creation.raise_(Raisable(Draft.of({"reason_code": "a.b"}), frozenset()), ULID, who("gw"), "c")
-    born = plain.model_copy(update={**given, "escalation_id": name})
+    born = plain.replace(**given, escalation_id=name)
     judged = judge_step.judge(None, born, judge_step.Context("gw@example.com", NOW, RULES))
     if free:
         creation.require_free_id(name, request_id)
@@ -230,7 +228,7 @@ def test_what_is_reopened_has_a_ulid() -> None:
     again = creation.reopen(done, who("other"), "wrong", ULID)
     told = judge_step.Context("other@example.com", NOW, RULES, reopened=done)
     assert judge_step.judge(None, again, told) == ()
-    [violation] = judge_step.judge(None, again.model_copy(update={"escalation_id": "esc_req_2"}), told)
+    [violation] = judge_step.judge(None, again.replace(escalation_id="esc_req_2"), told)
     assert violation.rule == "bad_input"
 
 
@@ -256,7 +254,7 @@ def test_a_deadline_is_due_at_its_very_moment_and_not_before_and_a_lease_only_af
     asked = {"resolve_within": hours, "claim_within": hours, "fallback": Fallback(team_id="elsewhere")}
     tick, tolerance = timedelta(milliseconds=1), RULES.settings.claims.clock_tolerance
     for key in ("resolve_within", "claim_within"):
-        requires = record().requires.model_copy(update={key: hours, "fallback": asked["fallback"]})
+        requires = record().requires.replace(**{key: hours}, fallback=asked["fallback"])
         made = record(requires=requires)
         for now, expected in ((NOW - tick, []), (NOW, [made]), (NOW + tick, [made])):
             found = due_actions.due([made], actor("boss@example.com", now, RULES), "c")

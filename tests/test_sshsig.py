@@ -610,7 +610,7 @@ OPENPGP = "8D1C" * 10
 
 def _judged(listed: Sequence[str], *keys: str, verdict: str = "U") -> list[str]:
     user = {"user_id": "alice", "emails": ("alice@example.com",), "signing_keys": tuple(listed)}
-    policies = Policies(roster=Roster.model_validate({"users": (user,)}))
+    policies = Policies(roster=Roster.parse({"users": (user,)}))
     now = datetime(2026, 1, 1, tzinfo=UTC)
     signed = signature_check.Signed("alice@example.com", "alice@example.com", now, now)
     return [

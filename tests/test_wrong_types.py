@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ValidationError
 
 from kt_escalation import Store
 from kt_escalation.errors import BadInput, KtError
-from kt_escalation.model import forms, record, release
+from kt_escalation.model import record, release
+from kt_escalation.model.value import Invalid, Value
 from kt_escalation.policies import policy_file, roster, settings, waivers
 from kt_escalation.testing import MemoryRemote
 
@@ -125,18 +125,18 @@ MODELS = [
     kind
     for room in (record, release, roster, settings, waivers, policy_file)
     for _, kind in inspect.getmembers(room, inspect.isclass)
-    if issubclass(kind, BaseModel) and kind.__module__ == room.__name__
+    if issubclass(kind, Value) and kind.__module__ == room.__name__
 ]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_what_is_wrong_with_a_key_is_said_in_words_of_kt(model: type[BaseModel]) -> None:
+def test_what_is_wrong_with_a_key_is_said_in_words_of_kt(model: type[Value]) -> None:
     said = set()
-    for key in model.model_fields:
+    for key in model.KEYS:
         for odd in ODD:
             with contextlib.suppress(BadInput):
                 try:
-                    model.model_validate({key: odd})
-                except ValidationError as error:
-                    said |= {what for _, what in forms.findings(error)}
+                    model.parse({key: odd})
+                except Invalid as error:
+                    said |= {what for _, what in error.faults}
     assert not {what for what in said if re.search(r"\b([Ii]nput|should|Keys|String|Value)\b|\^", what)}

@@ -117,7 +117,7 @@ class Uses:
                 and receipt.receipt_by == who
                 and abs(receipt.receipt_at - now) < TOLERANCE
                 and (mine or (settles and receipt.status != "unknown" and receipt.reason is not None))
-                and new.model_copy(update={"receipt": None}) == old.model_copy(update={"receipt": None})
+                and new.replace(receipt=None) == old.replace(receipt=None)
             )
         record, landed = folder.record, folder.landed
         return (
@@ -162,7 +162,7 @@ class Uses:
     def release(self, record: Record, who: str, under: str, at: datetime) -> Release:
         end = record.resolution
         assert end is not None
-        return Release.model_validate(
+        return Release.parse(
             {
                 "escalation_id": record.escalation_id,
                 "outcome": "approved",
@@ -217,7 +217,7 @@ class Uses:
             - (timedelta(hours=2) if forged and self.random.random() < 0.2 else timedelta()),
             reason="seen in the log" if unsettled else None,
         )
-        made = release.model_copy(update={"receipt": receipt})
+        made = release.replace(receipt=receipt)
         return self.commit({path: yaml_text.dumps_release(made)}, who, "receipt")
 
     def mend(self) -> bool:
@@ -255,7 +255,7 @@ class Uses:
         record = self.decided()
         if record is None or self.standing(record.escalation_id):
             return None
-        made = self.release(record, "gw", "T", self.next).model_copy(update=more)
+        made = self.release(record, "gw", "T", self.next).replace(**more)
         return self.written(record, made)
 
     def by_nobody(self) -> dict[str, bytes | File | None] | None:
@@ -269,7 +269,7 @@ class Uses:
             return None
         path, _, release = there
         more = self.random.choice(({"release_id": "other"}, {"outcome": "redacted"}, {"receipt": None}))
-        made = release.model_copy(update=more)
+        made = release.replace(**more)
         return {path: yaml_text.dumps_release(made)} if made != release else None
 
     def gone(self) -> dict[str, bytes | File | None] | None:
@@ -301,7 +301,7 @@ class Uses:
         )
         if self.standing(name) or name == "esc_none":
             return None
-        made = Release.model_validate({"escalation_id": name, "outcome": "approved", "resolved_at": self.next,
+        made = Release.parse({"escalation_id": name, "outcome": "approved", "resolved_at": self.next,
                                        "release_id": "T", "released_by": "gw", "released_at": self.next})  # fmt: skip
         return {f"{layout.RELEASED}/{self.next:%Y/%m/%d}/{name}.yaml": yaml_text.dumps_release(made)}
 

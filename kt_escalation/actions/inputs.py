@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
 from ..errors import BadInput
 from ..model import digests, ids
-from ..model.forms import explain
 from ..model.record import Action, Fallback
+from ..model.value import Invalid
 from ..model.vocabulary import CATEGORIES, MAX_NAME, MAX_TEXT, Category, Outcome, parse_outcome
 from ..policies.waivers import Waiver, is_rule
 
@@ -87,8 +85,8 @@ def waiver(commit: str, rule: str, path: str, reason: str) -> Waiver:
         )
     try:
         return Waiver(commit=commit, rule=rule, path=path, reason=words(reason, "the reason"))
-    except ValidationError as error:
-        raise BadInput(problem=explain(error)) from None
+    except Invalid as error:
+        raise BadInput(problem=str(error)) from None
 
 
 def action_digest(kind: str, name: str, given: Any, key: bytes | None = None) -> str:
@@ -96,8 +94,8 @@ def action_digest(kind: str, name: str, given: Any, key: bytes | None = None) ->
     found = digests.of_action(kind, name, given, key)
     try:
         return Action(kind=kind, name=name, digest=found).digest
-    except ValidationError as error:
-        raise BadInput(problem=explain(error)) from None
+    except Invalid as error:
+        raise BadInput(problem=str(error)) from None
 
 
 def whom(user: str | None, team: str | None) -> Fallback:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..errors import BadInput, NoStoreBranch, NotFound, NotReleased, OtherReceipt
-from ..model import ids
+from ..model import forms
 from ..model.record import Record
 from ..model.release import RECEIPT_STATUSES, ReceiptStatus, Release
 from ..model.times import format_time
@@ -195,7 +195,7 @@ def _require_shared(session: Session) -> None:
 
 def _release_id(text: str | None) -> str:
     """The caller's own release id, or empty. Raises BadInput."""
-    if text is not None and not re.fullmatch(ids.RELEASE_ID, inputs.text(text, "the release id"), re.ASCII):
+    if text is not None and not re.fullmatch(forms.RELEASE_ID, inputs.text(text, "the release id"), re.ASCII):
         raise BadInput(
             problem=f"{text[:80]!r} is not a valid release id: letters, digits, dots, dashes, at most 64"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import BadInput, BrokenPolicies
+from ..model.value import plain
 from ..policies.policy_file import WAIVERS
 from ..policies.policy_set import assemble
 from ..results import Result
@@ -42,7 +43,7 @@ def waive(
             return Plan()
         [there] = port.repository.objects.get([f"{snapshot.revision}:{file}"])
         try:
-            data = yaml_parser.with_item((there and there.data) or b"", "waivers", waiver.model_dump())
+            data = yaml_parser.with_item((there and there.data) or b"", "waivers", plain(waiver))
         except yaml_text.Malformed as error:
             raise BadInput(problem=f"{WAIVERS} {error}") from None
         return Plan(

@@ -134,7 +134,7 @@ def _verdict(
     """The verdict of a decision. A change without the changed arguments releases nothing."""
     value: Any = call.arguments
     if outcome in AMENDING and amendment is not None:
-        from ..model.record import plain
+        from ..model.value import plain
 
         value = plain(amendment)["value"]
     releases = outcome in RELEASING and (outcome not in AMENDING or amendment is not None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from ..model.value import plain
 from ..policies.waivers import Waiver
 from ..rules.judge_step import Violation
 from ..storage import notebook
@@ -120,11 +121,11 @@ class Mark:
 
 
 def _plain(waivers: Iterable[Waiver]) -> list[dict[str, str]]:
-    return [waiver.model_dump() for waiver in waivers]
+    return [plain(waiver) for waiver in waivers]
 
 
 def _waivers(values: Iterable[Mapping[str, str]]) -> tuple[Waiver, ...]:
-    return tuple(map(Waiver.model_validate, values))
+    return tuple(map(Waiver.parse, values))
 
 
 def _frozen(value: Any) -> Any:

@@ -242,11 +242,9 @@ def at_fork(line: Policies, fork: Policies) -> Policies:
     """The policies for a carried step: people and quorum from the line, routing and lease from its fork."""
     if line is fork or line.tree == fork.tree:
         return line
-    settings = line.settings.model_copy(
-        update={
-            "default_route": fork.settings.default_route,
-            "claims": line.settings.claims.model_copy(update={"lease": fork.settings.claims.lease}),
-            "rules": fork.settings.rules,
-        }
+    settings = line.settings.replace(
+        default_route=fork.settings.default_route,
+        claims=line.settings.claims.replace(lease=fork.settings.claims.lease),
+        rules=fork.settings.rules,
     )
     return replace(line, tree=fork.tree, packs=fork.packs, broken_pack=fork.broken_pack, settings=settings)

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
 from ..errors import BadInput, KtError
-from ..model.record import plain
+from ..model.value import plain
 from . import answers
 from .answers import Answer, Refused
 from .measures import Measures

@@ -21,8 +21,9 @@ from pydantic import Field, ValidationError
 
 from .. import __version__
 from ..errors import BadInput, Conflict, IllegalRecord, KtError, ReleaseNeeded, WaitTimeout
-from ..model.forms import explain
-from ..model.record import Record, plain
+from ..model.pydantic_schema import invalid
+from ..model.record import Record
+from ..model.value import plain
 from ..results import Decision
 from . import answers
 from .tasks import AsyncGateway
@@ -231,7 +232,9 @@ class _Server(MCPServer[Any]):  # type: ignore[misc]  # the SDK is an extra
         except ToolError as error:
             cause = error.__cause__
             wrong = (
-                explain(cause) if isinstance(cause, ValidationError) else f"there is no tool {name[:80]!r}"
+                str(invalid(cause))
+                if isinstance(cause, ValidationError)
+                else f"there is no tool {name[:80]!r}"
             )
             return _result(answers.failed(BadInput(problem=wrong)).body, True)
 

@@ -11,8 +11,9 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from .record import Record, Value, plain
+from .record import Record
 from .text import HIDDEN, is_ascii
+from .value import Value, plain
 
 # Longer text is written as a block of its own, which is easier to read and to compare.
 LONG_TEXT = 100

@@ -6,8 +6,6 @@ import re
 from datetime import UTC, datetime, timedelta
 
 ESCALATION_ID = re.compile(r"esc_[a-z0-9][a-z0-9_-]{0,59}", re.ASCII)
-#: As pydantic takes it.
-RELEASE_ID = r"^[A-Za-z0-9._-]{1,64}$"
 CLAIM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 # A request id that begins like this could be taken for a digest or a ULID, so it is not used unchanged.
 _DIGEST = re.compile(r"esc_h[0-9a-f]{40}", re.ASCII)

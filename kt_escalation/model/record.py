@@ -8,25 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, Self
-
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    WithJsonSchema,
-    model_validator,
-)
+from typing import Annotated, Any, Literal
 
 from . import digests, forms
 from .edit_schema import check_schema
-from .json_value import as_unicode, check_json, same_json
+from .json_value import check_json
 from .text import has_hidden
 from .times import format_duration, format_time, parse_duration, parse_time
+from .value import ListOf, Rule, Value, between, form, length, plain
 from .vocabulary import (
     AMENDING,
     LONGEST,
@@ -45,7 +34,6 @@ from .vocabulary import (
 
 
 def _one_line(text: str) -> str:
-    as_unicode(text)
     if has_hidden(text):
         raise ValueError("must be one line without control characters")
     return text
@@ -54,7 +42,7 @@ def _one_line(text: str) -> str:
 def _said(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be empty")
-    return as_unicode(text)
+    return text
 
 
 def _whole_number(value: object) -> object:
@@ -93,91 +81,42 @@ def _amended(value: Any) -> Any:
     return value
 
 
+_TEXT, _LINE = Rule(_said), Rule(_one_line)
+
 Time = Annotated[
     datetime,
-    BeforeValidator(_parse_time),
-    PlainSerializer(format_time, return_type=str),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
+    Rule(_parse_time, before=True, write=format_time, json={"type": "string", "format": "date-time"}),
 ]
 Duration = Annotated[
     timedelta,
-    BeforeValidator(_parse_duration),
-    PlainSerializer(format_duration, return_type=str),
-    # A number is a duration in seconds.
-    WithJsonSchema({"type": ["string", "integer"], "pattern": "^[0-9]+[smhd]?$", "minimum": 0}),
+    Rule(
+        _parse_duration,
+        before=True,
+        write=format_duration,
+        # A number is a duration in seconds.
+        json={"type": ["string", "integer"], "pattern": "^[0-9]+[smhd]?$", "minimum": 0},
+    ),
 ]
 
-EscalationId = Annotated[str, Field(pattern=forms.ESCALATION_ID)]
-ClaimId = Annotated[str, Field(pattern=forms.CLAIM_ID)]
-Line = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=MAX_NAME)]
-Path = Annotated[str, AfterValidator(as_unicode), Field(min_length=1, max_length=MAX_PATH)]
-Name = Annotated[str, AfterValidator(as_unicode), Field(min_length=1, max_length=MAX_NAME)]
-Text = Annotated[str, AfterValidator(_said), Field(min_length=1, max_length=MAX_TEXT)]
-Summary = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=MAX_SUMMARY)]
-ReasonCode = Annotated[str, Field(pattern=forms.REASON_CODE, max_length=128)]
-Context = Annotated[dict[str, Any], AfterValidator(_context)]
-ActionDigest = Annotated[str, Field(pattern=forms.ACTION_DIGEST)]
-ValueDigest = Annotated[str, Field(pattern=forms.VALUE_DIGEST)]
-MediaType = Annotated[str, Field(pattern=forms.MEDIA_TYPE)]
-EditSchema = Annotated[dict[str, Any], AfterValidator(_edit_schema)]
+EscalationId = Annotated[str, form(forms.ESCALATION_ID)]
+ClaimId = Annotated[str, form(forms.CLAIM_ID)]
+Line = Annotated[str, length(1, MAX_NAME), _LINE]
+Path = Annotated[str, length(1, MAX_PATH)]
+Name = Annotated[str, length(1, MAX_NAME)]
+Text = Annotated[str, length(1, MAX_TEXT), _TEXT]
+Summary = Annotated[str, length(1, MAX_SUMMARY), _LINE]
+ReasonCode = Annotated[str, form(forms.REASON_CODE), length(0, 128)]
+Context = Annotated[dict[str, Any], Rule(_context)]
+ActionDigest = Annotated[str, form(forms.ACTION_DIGEST)]
+ValueDigest = Annotated[str, form(forms.VALUE_DIGEST)]
+MediaType = Annotated[str, form(forms.MEDIA_TYPE)]
+EditSchema = Annotated[dict[str, Any], Rule(_edit_schema)]
 # True and 1.0 equal 1 in Python, but they are different YAML.
-SchemaVersion = Annotated[Literal[1, 2], BeforeValidator(_whole_number)]
+SchemaVersion = Annotated[Literal[1, 2], Rule(_whole_number, before=True)]
 Labels = Annotated[
-    dict[
-        Annotated[Line, Field(max_length=MAX_KEY)],
-        Annotated[str, AfterValidator(as_unicode), Field(max_length=MAX_NAME)],
-    ],
-    Field(max_length=MAX_LABELS),
+    dict[Annotated[str, length(1, MAX_KEY), _LINE], Annotated[str, length(0, MAX_NAME)]],
+    length(0, MAX_LABELS),
 ]
-
-
-_set = object.__setattr__
-
-
-class Value(BaseModel):
-    """A frozen value that rejects unknown keys and converts nothing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
-
-    #: The keys with JSON of the gateway's or the user's own.
-    _json_keys: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def of(cls, checked: Mapping[str, Any]) -> Self:
-        """A value of parts that have already been checked. Missing parts get their defaults."""
-        made = cls.__new__(cls)
-        # The attributes that make up a pydantic value.
-        _set(made, "__dict__", {**_defaults(cls), **checked})
-        _set(made, "__pydantic_fields_set__", set(checked))
-        _set(made, "__pydantic_extra__", None)
-        _set(made, "__pydantic_private__", None)
-        return made
-
-    def __eq__(self, other: object) -> bool:
-        # Values have no other state than their keys, so this is faster than pydantic's comparison, and stricter:
-        # a step that makes 1 of true has changed the content.
-        if self.__class__ is not other.__class__ or self.__dict__ != other.__dict__:
-            return False
-        pairs = ((self.__dict__.get(key), other.__dict__.get(key)) for key in self._json_keys)
-        return all(one is another or same_json(one, another) for one, another in pairs)
-
-
-def plain(part: Any) -> Any:
-    """A part of a value as plain JSON. The gateway's own values already are."""
-    if isinstance(part, Value):
-        return {key: plain(value) for key, value in part.__dict__.items() if value is not None}
-    if isinstance(part, tuple):
-        return [plain(item) for item in part]
-    if isinstance(part, datetime):
-        return format_time(part)
-    return format_duration(part) if isinstance(part, timedelta) else part
-
-
-@cache
-def _defaults(kind: type[Value]) -> Mapping[str, Any]:
-    """The default of each part, in order. None for required parts."""
-    fields = kind.model_fields.items()
-    return {key: None if field.is_required() else field.get_default() for key, field in fields}
 
 
 class Action(Value):
@@ -197,13 +136,11 @@ class Route(Value):
     team_id: Line | None = None
     user_id: Line | None = None
     source: Line
-    policies: Annotated[str, Field(pattern=forms.TREE_ID)] | None = None
+    policies: Annotated[str, form(forms.TREE_ID)] | None = None
 
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Route:
+    def check(self) -> None:
         if self.team_id is not None and self.user_id is not None:
             raise ValueError("has both team_id and user_id")
-        return self
 
 
 class Fallback(Value):
@@ -212,17 +149,15 @@ class Fallback(Value):
     team_id: Line | None = None
     user_id: Line | None = None
 
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Fallback:
+    def check(self) -> None:
         if (self.team_id is None) == (self.user_id is None):
             raise ValueError("needs exactly one of team_id and user_id")
-        return self
 
 
 class Requires(Value):
     """What the settings required when the escalation was raised."""
 
-    approvals: Annotated[int, Field(ge=1, le=20)] = 1
+    approvals: Annotated[int, between(1, 20)] = 1
     claim_within: Duration | None = None
     resolve_within: Duration | None = None
     fallback: Fallback | None = None
@@ -254,13 +189,11 @@ class Amendment(Value):
 
     media_type: MediaType
     digest: ValueDigest
-    value: Annotated[Any, AfterValidator(_amended)] = None
+    value: Annotated[Any, Rule(_amended)] = None
 
-    @model_validator(mode="after")
-    def _digest_fits(self) -> Amendment:
+    def check(self) -> None:
         if self.value is not None and digests.of_value(self.value) != self.digest:
             raise ValueError("digest is not that of the value")
-        return self
 
 
 class Review(Value):
@@ -273,7 +206,7 @@ class Review(Value):
     amendment: Amendment | None = None
     reviewed_at: Time
     claim_id: ClaimId
-    shown: Annotated[str, Field(pattern=forms.DIGEST)]
+    shown: Annotated[str, form(forms.DIGEST)]
 
 
 class Note(Value):
@@ -323,27 +256,11 @@ class Record(Value):
     requires: Requires = Requires.of({})
     reopens: EscalationId | None = None
     claim: Claim | None = None
-    reviews: tuple[Review, ...] = ()
-    notes: tuple[Note, ...] = ()
+    reviews: ListOf[Review] = ()
+    notes: ListOf[Note] = ()
     resolution: Resolution | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _lists(cls, value: object) -> object:
-        # YAML and JSON have lists; the frozen model has tuples.
-        if isinstance(value, dict):
-            value = dict(value)
-            for key in ("reviews", "notes"):
-                if isinstance(value.get(key), list):
-                    value[key] = tuple(value[key])
-        return value
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Record:
-        self.check_agreement()
-        return self
-
-    def check_agreement(self) -> None:
+    def check(self) -> None:
         """Raise ValueError if the status does not agree with the other keys."""
         if (self.status == "resolved") != (self.resolution is not None):
             raise ValueError("status and resolution do not agree")
@@ -386,7 +303,7 @@ class Record(Value):
         }
 
     def replace(self, **changes: Any) -> Record:
-        """A copy with some keys changed. Values must have the right types. Raises ValueError if they disagree."""
+        """A copy with some keys changed, which must have been checked. Raises ValueError if they disagree."""
         return self.made({**self.__dict__, **changes})
 
     @classmethod
@@ -395,7 +312,7 @@ class Record(Value):
         record = cls.of({**parts, "schema_version": 1})
         if record._needed_version() == 2:
             record = cls.of({**parts, "schema_version": 2})
-        record.check_agreement()
+        record.check()
         return record
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .pydantic_schema import json_schema
 from .record import Record
 
 #: The meanings, by key or by part and key. A leading dot marks a key that several parts share.
@@ -102,7 +103,7 @@ def meaning(part: str, key: str) -> str:
 
 def schema() -> dict[str, Any]:
     """The record's JSON Schema, with the meaning of each key."""
-    found = Record.model_json_schema()
+    found = json_schema(Record)
     for part, properties in properties_of(found):
         for key, rule in properties.items():
             rule["description"] = meaning(part, key)

@@ -8,14 +8,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field
-
-from . import ids
-from .record import ActionDigest, EscalationId, Line, Text, Time, Value, ValueDigest
+from . import forms
+from .record import ActionDigest, EscalationId, Line, Text, Time, ValueDigest
+from .value import Value, form
 
 ReceiptStatus = Literal["executed", "failed", "unknown"]
 RECEIPT_STATUSES: tuple[str, ...] = get_args(ReceiptStatus)
-ReleaseId = Annotated[str, Field(pattern=ids.RELEASE_ID)]
+ReleaseId = Annotated[str, form(forms.RELEASE_ID)]
 #: A release without a final receipt is archived after this time.
 UNANSWERED = timedelta(days=90)
 

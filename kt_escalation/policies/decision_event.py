@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
-from ..model.forms import explain
 from ..model.record import Draft, Fallback
+from ..model.value import Invalid
 from .routing import PackFault, parse_routing
 
 _AS_THEY_ARE = ("request_id", "agent_id", "session_id", "config_version", "reason_code")
@@ -91,9 +89,9 @@ def from_record(value: object, *, provider: str | None = None, model: str | None
 
 def _draft(values: Mapping[str, Any]) -> Draft:
     try:
-        draft = Draft.model_validate(values)
-    except ValidationError as error:
-        raise BadDraft(explain(error)) from None
+        draft = Draft.parse(values)
+    except Invalid as error:
+        raise BadDraft(str(error)) from None
     for key in ("prompt", "raw_prompt", "messages"):
         if key in (draft.event_context or {}):
             raise BadDraft(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..model.record import Fallback
 from ..model.times import format_duration
+from ..model.value import plain
 from .policy_file import ROSTER, SETTINGS, WAIVERS, Fault, Path, PolicyFile
 from .policy_set import Policies, assemble
 from .roster import Roster
@@ -237,7 +238,7 @@ def _unreachable_rules(rules: Iterable[Rule]) -> Iterator[_Found]:
     """Rules that never match, because an earlier rule matches everything first."""
     earlier: list[tuple[int, dict[str, object]]] = []
     for index, rule in enumerate(rules):
-        asked = rule.match.model_dump(exclude_none=True)
+        asked = plain(rule.match)
         for before, taken in earlier:
             if taken.items() <= asked.items():
                 problem = f"can never match: rules[{before}] already matches everything it could"

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
-
 from ..errors import BrokenPolicies
-from ..model.forms import findings
 from ..model.record import Route
+from ..model.value import Invalid, Value
 from .policy_file import OURS, ROSTER, SETTINGS, WAIVERS, Fault, PolicyFile
-from .roster import Roster, ambiguities, tuples
+from .roster import Roster, ambiguities
 from .routing import Pack, PackFault, Tried, dotted, pack_schema, read_pack, route
 from .settings import Settings
 from .waivers import Waiver, Waivers
@@ -21,7 +19,7 @@ from .waivers import Waiver, Waivers
 # The number of routes, by target and model, that are cached.
 _TARGETS = 1000
 
-_M = TypeVar("_M", bound=BaseModel)
+_M = TypeVar("_M", bound=Value)
 
 
 @dataclass(frozen=True)
@@ -102,8 +100,10 @@ def assemble(tree: str | None, files: Mapping[str, PolicyFile]) -> Policies:
 
 def schema_of(name: str) -> dict[str, Any]:
     """The JSON Schema of `policies/<name>.yaml` (roster, settings or waivers), or of a ``pack``."""
-    kinds: Mapping[str, type[BaseModel]] = {"roster": Roster, "settings": Settings, "waivers": Waivers}
-    found = pack_schema() if name == "pack" else kinds[name].model_json_schema()
+    from ..model.pydantic_schema import json_schema
+
+    kinds: Mapping[str, type[Value]] = {"roster": Roster, "settings": Settings, "waivers": Waivers}
+    found = pack_schema() if name == "pack" else json_schema(kinds[name])
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
 
 
@@ -114,8 +114,8 @@ def pack_fault(path: str, file: PolicyFile, fault: PackFault) -> Fault:
 
 def _read(kind: type[_M], path: str, file: PolicyFile, faults: list[Fault]) -> _M | None:
     try:
-        return kind.model_validate(tuples(file.value))
-    except ValidationError as error:
-        for where, problem in findings(error):
+        return kind.parse(file.value)
+    except Invalid as error:
+        for where, problem in error.faults:
             faults.append(file.fault(path, where, f"{dotted(where)}: {problem}" if where else problem))
         return None

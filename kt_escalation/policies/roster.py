@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
-
-from ..model.record import Line, Value
+from ..model.record import Line
+from ..model.value import AS_TUPLE, ListOf, Rule, Value, length
 from ..model.vocabulary import MAX_NAME
 
 Role = Literal["reviewer", "admin", "gateway", "auditor"]
@@ -46,13 +45,9 @@ def is_forge(name: str) -> bool:
     return _FORGE.fullmatch(name) is not None
 
 
-Slug = Annotated[
-    Line, AfterValidator(_slug), WithJsonSchema({"type": "string", "pattern": f"^{_SLUG.pattern}$"})
-]
-Email = Annotated[
-    Line, AfterValidator(_email), WithJsonSchema({"type": "string", "pattern": "@", "maxLength": MAX_NAME})
-]
-Login = Annotated[Line, AfterValidator(_login)]
+Slug = Annotated[Line, Rule(_slug, json={"type": "string", "pattern": f"^{_SLUG.pattern}$"})]
+Email = Annotated[Line, Rule(_email, json={"type": "string", "pattern": "@", "maxLength": MAX_NAME})]
+Login = Annotated[Line, Rule(_login)]
 
 
 class Team(Value):
@@ -60,7 +55,7 @@ class Team(Value):
 
     team_id: Slug
     name: Line | None = None
-    members: tuple[Slug, ...] = ()
+    members: ListOf[Slug] = ()
 
 
 class User(Value):
@@ -68,20 +63,21 @@ class User(Value):
 
     user_id: Slug
     name: Line | None = None
-    emails: Annotated[tuple[Email, ...], Field(min_length=1)]
-    roles: tuple[Role, ...] = ()
-    signing_keys: tuple[Line, ...] = ()
-    logins: tuple[Login, ...] = ()
+    emails: Annotated[tuple[Email, ...], length(1), AS_TUPLE]
+    roles: ListOf[Role] = ()
+    signing_keys: ListOf[Line] = ()
+    logins: ListOf[Login] = ()
 
 
 class Roster(Value):
     """All teams and users."""
 
-    teams: tuple[Team, ...] = ()
-    users: tuple[User, ...] = ()
+    teams: ListOf[Team] = ()
+    users: ListOf[User] = ()
 
-    # Cached lookups are not part of the value.
-    __eq__ = BaseModel.__eq__
+    def __eq__(self, other: object) -> bool:
+        # The cached lookups are not part of the value.
+        return isinstance(other, Roster) and (self.teams, self.users) == (other.teams, other.users)
 
     @cached_property
     def by_email(self) -> Mapping[str, str]:
@@ -151,15 +147,6 @@ def logged_in(roster: Roster, forge: str, login: str) -> str | None:
 
 def _login_key(login: str) -> str:
     return login.lower() if login.partition(":")[0] in _CASELESS else login
-
-
-def tuples(value: Any) -> Any:
-    """Convert lists from YAML to the tuples of frozen models, at every level."""
-    if isinstance(value, list):
-        return tuple(tuples(item) for item in value)
-    if isinstance(value, dict):
-        return {key: tuples(item) for key, item in value.items()}
-    return value
 
 
 def person(roster: Roster | None, actor: str) -> str:

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
-
-from ..model.record import Duration, Fallback, Line, Requires, Route, Text, Value
+from ..model.record import Duration, Fallback, Line, Requires, Route, Text
+from ..model.value import ListOf, Value, between, plain
 from ..model.vocabulary import Category, Severity
 from .routing import Tried
 
@@ -18,7 +17,7 @@ class Claims(Value):
 
     lease: Duration | None = None
     clock_tolerance: Duration = timedelta(minutes=2)
-    max_per_reviewer: Annotated[int, Field(ge=1)] | None = None
+    max_per_reviewer: Annotated[int, between(1)] | None = None
     #: How long a proposed step may still be merged if there is no lease.
     proposals: Duration = timedelta(days=14)
 
@@ -38,7 +37,7 @@ class Rule(Value):
     """The requirements for matching escalations."""
 
     match: Match = Match.of({})
-    approvals: Annotated[int, Field(ge=1, le=20)] = 1
+    approvals: Annotated[int, between(1, 20)] = 1
     claim_within: Duration | None = None
     resolve_within: Duration | None = None
     fallback: Fallback | None = None
@@ -46,11 +45,9 @@ class Rule(Value):
     single_use: bool = False
     valid_for: Duration | None = None
 
-    @model_validator(mode="after")
-    def _fallback_has_a_deadline(self) -> Rule:
+    def check(self) -> None:
         if (self.fallback is None) != (self.claim_within is None):
             raise ValueError("claim_within and fallback go together")
-        return self
 
 
 class Settings(Value):
@@ -59,9 +56,9 @@ class Settings(Value):
     default_route: Fallback | None = None
     claims: Claims = Claims.of({})
     signatures: Literal["required", "optional"] = "optional"
-    rules: tuple[Rule, ...] = ()
+    rules: ListOf[Rule] = ()
     #: Texts that a reviewer may begin a reason with, by the category that goes with them.
-    reasons: Mapping[Category, tuple[Text, ...]] = {}
+    reasons: Mapping[Category, ListOf[Text]] = {}
 
     def requirements(
         self,
@@ -86,7 +83,7 @@ class Settings(Value):
         tried = [] if tried is None else tried
         for index, rule in enumerate(self.rules):
             where = f"policies/settings.yaml#rules[{index}]"
-            wanted = rule.match.model_dump(exclude_none=True)
+            wanted = plain(rule.match)
             differs = [key for key, value in wanted.items() if facts[key] != value]
             if not differs:
                 tried.append(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
-
 from ..errors import codes
 from ..model.forms import COMMIT_ID
-from ..model.record import Line, Path, Text, Value
+from ..model.record import Line, Path, Text
+from ..model.value import ListOf, Value, form
 
 #: The rules that only the judge checks. A rule that a command checks has the name of the command's error.
 RULES = frozenset(
@@ -61,7 +60,7 @@ def is_rule(name: str) -> bool:
 class Waiver(Value):
     """One accepted violation, and the reason. `verify` prints its commit, rule and path."""
 
-    commit: Annotated[str, Field(pattern=COMMIT_ID)]
+    commit: Annotated[str, form(COMMIT_ID)]
     rule: Line
     path: Path
     reason: Text
@@ -79,4 +78,4 @@ class Waiver(Value):
 class Waivers(Value):
     """The whole file."""
 
-    waivers: tuple[Waiver, ...] = ()
+    waivers: ListOf[Waiver] = ()

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from ..actions.opening import opened
 from ..git.objects import SUBMODULE
-from ..model.record import plain
+from ..model.value import plain
 from ..storage import lookup
 from ..storage.interface import Entry, Invalid, Progress, Used
 from ..storage.snapshot import GitSnapshot

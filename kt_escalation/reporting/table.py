@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..model.record import Action, Claim, Record, Requires, Resolution, Route, Value
+from ..model.record import Action, Claim, Record, Requires, Resolution, Route
 from ..model.release import Release
 from ..model.text import visible
+from ..model.value import Value
 
 #: The parts of a record whose keys have columns of their own.
 PARTS: Mapping[str, type[Value]] = {
@@ -21,9 +22,9 @@ PARTS: Mapping[str, type[Value]] = {
 
 
 def _columns() -> Iterator[str]:
-    for key in Record.model_fields:
-        yield from (f"{key}.{inner}" for inner in PARTS[key].model_fields) if key in PARTS else (key,)
-    yield from (f"release.{key}" for key in Release.model_fields if key not in Record.model_fields)
+    for key in Record.KEYS:
+        yield from (f"{key}.{inner}" for inner in PARTS[key].KEYS) if key in PARTS else (key,)
+    yield from (f"release.{key}" for key in Release.KEYS if key not in Record.KEYS)
 
 
 #: The columns of the CSV export, in order: first where the row was read, then the record's keys, then those

@@ -6,10 +6,7 @@ Errors come in the order of transitions.py: faulty input, missing rights, wrong 
 from __future__ import annotations
 
 from datetime import datetime
-from functools import cache
 from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
 
 from ..errors import (
     AlreadyReopened,
@@ -18,7 +15,6 @@ from ..errors import (
     NotResolved,
 )
 from ..model import ids
-from ..model.forms import explain
 from ..model.record import (
     Draft,
     Line,
@@ -28,6 +24,7 @@ from ..model.record import (
     Route,
 )
 from ..model.times import format_time
+from ..model.value import Invalid, parse
 from ..model.vocabulary import (
     MAX_NOTED,
     MAX_RAISED,
@@ -106,9 +103,9 @@ def raise_(raisable: Raisable, new_id: str, actor: Actor, claim_id: str) -> Reco
         context = {**(context or {}), "timestamp": format_time(created)}
         created = now
     try:
-        raised_by = _line().validate_python(actor.name)
-    except ValidationError as error:
-        raise BadInput(problem=f"raised_by: {explain(error)}") from None
+        raised_by = parse(Line, actor.name)
+    except Invalid as error:
+        raise BadInput(problem=f"raised_by: {error}") from None
     claim = new_claim(actor, claim_id, now, route.user_id) if route.user_id else None
     decided = {
         "escalation_id": new_id,
@@ -129,11 +126,6 @@ def raise_(raisable: Raisable, new_id: str, actor: Actor, claim_id: str) -> Reco
         )
     raised = Record.made(decided | {key: getattr(draft, key) for key in _KEPT})
     return require_fit(raised, MAX_RAISED, "what is raised, so that there is room to decide it")
-
-
-@cache
-def _line() -> TypeAdapter[str]:
-    return TypeAdapter(Line)
 
 
 def _route(raisable: Raisable, actor: Actor) -> Route:
@@ -215,7 +207,7 @@ def reopen(record: Record, actor: Actor, reason: str, new_id: str, reopener: Rec
     route = actor.policies.route(record.provider, record.model)
     if record.route.source == "event":
         # The packs do not know where the gateway itself had sent it.
-        route = record.route.model_copy(update={"policies": actor.policies.tree})
+        route = record.route.replace(policies=actor.policies.tree)
     again = record.replace(
         escalation_id=new_id,
         status="queued",

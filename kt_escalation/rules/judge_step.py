@@ -13,11 +13,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from ..errors import BadAmendment, KtError
 from ..model import canonical, deadlines, ids
-from ..model.forms import explain
 from ..model.record import Draft, Fallback, Record, Review, Route
 from ..model.times import format_duration, format_time
 from ..policies.decision_event import Raisable
@@ -194,8 +191,7 @@ def _creation(after: Record, context: Context) -> tuple[Violation, ...]:
     except KtError as error:
         return (Violation(error.code, error.summary),)
     except ValueError as error:
-        wrong = explain(error) if isinstance(error, ValidationError) else str(error)
-        return (Violation("invalid_creation", f"expected a record as raising makes it: {wrong}"),)
+        return (Violation("invalid_creation", f"expected a record as raising makes it: {error}"),)
     if born != after and _replayed(born, after, context) != after:
         return (Violation(*difference.named(born, after, "invalid_creation")),)
     return _too_weak(after, context) or _times(None, after, context)

@@ -23,9 +23,10 @@ from ..errors import (
     OtherReceipt,
     ReleaseExpired,
 )
-from ..model.record import Record, plain
+from ..model.record import Record
 from ..model.release import Receipt, ReceiptStatus, Release
 from ..model.times import format_time
+from ..model.value import plain
 from ..model.vocabulary import RELEASING
 from ..policies.policy_set import Policies
 from . import amending, permissions
@@ -177,7 +178,7 @@ def release(decided: Decided, actor: Actor, release_id: str) -> Release:
         raise already(found)
     now = _stamp(record.escalation_id, record.last_time, actor)
     require_usable(decided, now)
-    return Release.model_validate(
+    return Release.parse(
         {
             "escalation_id": name,
             "outcome": end.outcome,
@@ -233,7 +234,7 @@ def receipt(
         receipt_at=_stamp(name, found.last_time, actor),
         reason=reason,
     )
-    return found.model_copy(update={"receipt": made})
+    return found.replace(receipt=made)
 
 
 def is_closed(found: Release, committed_at: datetime) -> bool:
@@ -307,7 +308,7 @@ def judge_receipt(before: Release, after: Release, made: Made) -> Iterator[Viola
 
 
 def _differing(rule: str, expected: Release, found: Release) -> Iterator[Violation]:
-    for key in Release.model_fields:
+    for key in Release.KEYS:
         if getattr(expected, key) != getattr(found, key):
             yield Violation(rule, f"expected {key} {plain(getattr(expected, key))}")
             return

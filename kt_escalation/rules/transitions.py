@@ -126,7 +126,7 @@ def renew(record: Record, actor: Actor, *, claim_id: str | None = None) -> Recor
     until = stamp(record, actor) + lease if lease else None
     if until == current.expires_at or (until and current.expires_at and until < current.expires_at):
         return record
-    return record.replace(claim=current.model_copy(update={"expires_at": until}))
+    return record.replace(claim=current.replace(expires_at=until))
 
 
 def unclaim(
@@ -211,7 +211,7 @@ def reroute(
     return record.replace(
         status="claimed" if to_user else "queued",
         route=Route(team_id=whom.team_id, user_id=whom.user_id, source=source, policies=actor.policies.tree),
-        requires=record.requires.model_copy(update={"claim_within": None}),
+        requires=record.requires.replace(claim_within=None),
         claim=new_claim(actor, claim_id, now, whom.user_id) if whom.user_id is not None else None,
         queued_at=now,
     )

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from pydantic import TypeAdapter
-
 from ..model import canonical
-from ..model.record import Claim, Note, Record, Resolution, Review, Value, plain
+from ..model.record import Claim, Note, Record, Resolution, Review
 from ..model.times import CANONICAL_TIME, parse_time
+from ..model.value import Check, Value, checker, hints, plain
 
 # A cache of values by the text of their key. If it has this many, all are dropped. Longer texts are not
 # cached, because they rarely come twice.
@@ -29,7 +28,7 @@ _LONGEST = 512
 _SHORT = 40
 _known: dict[str, tuple[int, str, Any]] = {}
 
-_ORDER = {key: index for index, key in enumerate(Record.model_fields)}
+_ORDER = {key: index for index, key in enumerate(Record.KEYS)}
 #: Keys that canonical text always has.
 _ALWAYS = frozenset(
     {"schema_version", "escalation_id", "status", "severity", "reason_code", "created_at", "raised_at",
@@ -93,7 +92,7 @@ def read(text: str) -> Reading | None:
         if not texts.keys() >= _ALWAYS:
             return None
         record = Record.of(values)
-        record.check_agreement()
+        record.check()
     except (ValueError, KeyError, IndexError, OverflowError, RecursionError):
         return None
     return Reading(record, texts)
@@ -113,7 +112,7 @@ def _learn(chunk: str) -> tuple[int, str, Any]:
             value = _lines(key, chunk) or _any(key, chunk)
         elif text[0] == '"' or text[0].isalpha():
             bare = _text(text)
-            value = _field(key)[0](bare)
+            value = _check(key)(bare)
             if value != bare:
                 # Text that stands for another type has a form of its own.
                 raise _NotCanonical
@@ -132,24 +131,24 @@ def _any(key: str, chunk: str) -> Any:
     lines = chunk.split("\n")
     found, end = _mapping(lines, 0, 0)
     [item] = found.values()
-    validate, dump = _field(key)
-    value = validate(tuple(item) if isinstance(item, list) else item)
+    value = _check(key)(item)
     # Absent values are not written, and text is plain already.
     if end != len(lines) or value is None or value == ():
         raise _NotCanonical
-    if canonical.text_of(key, value if isinstance(value, str) else dump(value)) != chunk:
+    if canonical.text_of(key, plain(value)) != chunk:
         raise _NotCanonical
     return value
 
 
 @cache
-def _field(key: str) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    """The functions that check a key's value and make it plain again."""
-    field = Record.model_fields[key]
-    adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
-    # pydantic-core's own functions. The other work of an adapter is for other kinds of types.
-    validate = partial(adapter.validator.validate_python, strict=True)
-    return validate, plain
+def _check(key: str) -> Check:
+    """The function that checks and converts a key's value."""
+    return checker(_types()[key])
+
+
+@cache
+def _types() -> Mapping[str, Any]:
+    return hints(Record)
 
 
 def _lines(key: str, chunk: str) -> Any:
@@ -157,10 +156,9 @@ def _lines(key: str, chunk: str) -> Any:
 
     Only the texts in these lines can vary, and each of them is written again.
     """
-    kind = _PARTS.get(key)
-    if kind is None:
+    if key not in _PARTS:
         return None
-    form, times = _form(kind, "  - " if key in _SEVERAL else "  ")
+    form, times = _form(key)
     found = []
     at = len(key) + 1
     while item := form.match(chunk, at):
@@ -169,7 +167,7 @@ def _lines(key: str, chunk: str) -> Any:
         at = item.end()
     if at != len(chunk) or (len(found) > 1 and key not in _SEVERAL):
         return None
-    return _field(key)[0](tuple(found) if key in _SEVERAL else found[0])
+    return _check(key)(tuple(found) if key in _SEVERAL else found[0])
 
 
 def _text(written: str) -> str:
@@ -190,21 +188,23 @@ def _proved(written: str) -> str:
 
 
 @cache
-def _form(kind: type[Value], lead: str) -> tuple[re.Pattern[str], frozenset[str]]:
-    """The lines of all parts of a value, and which of the parts are times."""
-    hints = get_type_hints(kind)
+def _form(key: str) -> tuple[re.Pattern[str], frozenset[str]]:
+    """The lines of all parts of a key's value, or of one of its values, and which of the parts are times."""
+    kind, lead = _PARTS[key], "  - " if key in _SEVERAL else "  "
     # The few values with an amendment have no such form, and are read like any other text.
-    fields = {name: field for name, field in kind.model_fields.items() if name != "amendment"}
-    for name in fields:
-        parts = {get_origin(part) or part for part in (get_args(hints[name]) or (hints[name],))}
-        if not (get_origin(hints[name]) is Literal or parts <= {str, datetime, Literal, type(None)}):
+    types = {
+        name: hint for name, hint in get_type_hints(kind).items() if name in kind.KEYS and name != "amendment"
+    }
+    for name, hint in types.items():
+        parts = {get_origin(part) or part for part in (get_args(hint) or (hint,))}
+        if not (get_origin(hint) is Literal or parts <= {str, datetime, Literal, type(None)}):
             raise TypeError(f"{kind.__name__}.{name} is neither text nor a time, so it has no form here")
-    times = frozenset(name for name in fields if datetime in (hints[name], *get_args(hints[name])))
+    times = frozenset(name for name, hint in types.items() if datetime in (hint, *get_args(hint)))
     form = ""
-    for name, field in fields.items():
+    for name in types:
         text = f'"(?P<{name}>{CANONICAL_TIME})"' if name in times else f"(?P<{name}>[^|].*)"
         line = f"\n{lead}{name}: {text}"
-        form += line if field.is_required() else f"(?:{line})?"
+        form += line if name in kind.REQUIRED else f"(?:{line})?"
         lead = " " * len(lead)
     return re.compile(form, re.ASCII), times
 

@@ -65,7 +65,7 @@ class Summaries(Finder):
             for row in some:
                 data = held.get(row.blob, "")
                 if row.blob in kept:
-                    data = Record.model_validate(kept[row.blob])
+                    data = Record.parse(kept[row.blob])
                 found = (
                     reader.archived.parse(places[row].archive, row.escalation_id, row.blob, data)
                     if row in places

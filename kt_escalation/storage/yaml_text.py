@@ -14,11 +14,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from ..model import canonical
-from ..model.forms import explain
 from ..model.record import Record
+from ..model.value import Invalid
 from ..model.vocabulary import MAX_BYTES, MAX_DIGITS, SCHEMA_VERSION
 from ..policies.policy_file import OURS, PolicyFile
 from . import canonical_reader
@@ -64,9 +62,9 @@ def from_yaml(data: bytes) -> Record:
     if isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA_VERSION:
         raise Malformed(f"has schema_version {version}, newer than this kt knows: upgrade kt")
     try:
-        return Record.model_validate(value)
-    except ValidationError as error:
-        raise Malformed(explain(error)) from None
+        return Record.parse(value)
+    except Invalid as error:
+        raise Malformed(str(error)) from None
 
 
 def dumps_release(release: Release) -> bytes:
@@ -84,9 +82,9 @@ def load_release(data: bytes) -> Release:
     if not isinstance(value, dict):
         raise Malformed("is not a mapping")
     try:
-        release = Release.model_validate(value)
-    except ValidationError as error:
-        raise Malformed(explain(error)) from None
+        release = Release.parse(value)
+    except Invalid as error:
+        raise Malformed(str(error)) from None
     if dumps_release(release) != data:
         raise Malformed("is not in canonical form")
     return release

@@ -11,6 +11,7 @@ from ...audit.formats import Annotation, for_github
 from ...errors import AnswerIsNo
 from ...model.text import plural, visible
 from ...model.times import format_duration
+from ...model.value import plain
 from ...model.vocabulary import SEVERITIES
 from ...reporting.plain_text import whom
 from ..app import policy
@@ -205,8 +206,8 @@ def _policies(ctx: click.Context, given: dict[str, Any]) -> Policies:
 
 def _explained(found: Explanation) -> dict[str, Any]:
     return {
-        "route": found.route.model_dump(mode="json", exclude_none=True),
-        "requires": found.requires.model_dump(mode="json", exclude_none=True),
+        "route": plain(found.route),
+        "requires": plain(found.requires),
         "tried": [{"rule": one.rule, "won": one.won, "why": one.why} for one in found.tried],
     }
 

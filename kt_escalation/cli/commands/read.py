@@ -232,7 +232,7 @@ def get_command(
             if old:
                 warn(old)
             return
-    from ...model.record import plain
+    from ...model.value import plain
 
     record = found.record.as_dict()
     if not include_context:

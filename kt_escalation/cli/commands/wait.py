@@ -209,7 +209,7 @@ def receipt_command(ctx: click.Context, /, **given: Any) -> None:
     for text in found.warnings:
         warn(text)
     if given["as_json"]:
-        from ...model.record import plain
+        from ...model.value import plain
 
         put_json(
             {

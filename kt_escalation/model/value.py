@@ -1,0 +1,322 @@
+"""Frozen values with declared keys: checked, compared, copied and made plain.
+
+What fits is checked here, by plain functions, because loading pydantic takes longer than most commands' own work.
+What does not fit goes to pydantic (`model.pydantic_schema`), which names everything that is wrong with it. Both
+take the types and the rules from the same declarations.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cache
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from .json_value import as_unicode, same_json
+from .times import format_duration, format_time
+
+Check = Callable[[Any], Any]
+_T = TypeVar("_T")
+
+
+#: The path of a key, and what is wrong with it.
+KeyFault = tuple[tuple[str | int, ...], str]
+
+
+class Invalid(ValueError):
+    """A value does not fit its type. The message is one line; ``faults`` has each key with what is wrong with it."""
+
+    def __init__(self, faults: Sequence[KeyFault]) -> None:
+        named = ((".".join(map(str, path)), what) for path, what in faults)
+        super().__init__("; ".join(f"{where}: {what}" if where else what for where, what in named))
+        self.faults = faults
+
+
+class Rule:
+    """One rule of a type, as metadata of `Annotated`.
+
+    ``check`` returns the value, which it may convert, or raises ValueError. It runs after the check of the type
+    itself, or ``before`` it. ``core`` are the same rule's keys in pydantic's schema, ``json`` the JSON Schema of the
+    whole type, ``write`` the function that makes its values plain again.
+    """
+
+    def __init__(
+        self,
+        check: Check | None = None,
+        *,
+        before: bool = False,
+        core: Mapping[str, Any] | None = None,
+        json: Mapping[str, Any] | None = None,
+        write: Check | None = None,
+    ) -> None:
+        self.check, self.before, self.core, self.json, self.write = check, before, core, json, write
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        from .pydantic_schema import with_rule
+
+        return with_rule(self, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Callable[[Any], Any]) -> Any:
+        return handler(schema) if self.json is None else dict(self.json)
+
+
+def form(pattern: str) -> Rule:
+    """The whole text has this form."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError("has another form")
+        return text
+
+    return Rule(check, core={"pattern": pattern})
+
+
+def length(least: int, most: int | None = None) -> Rule:
+    """It has ``least`` to ``most`` characters or items."""
+
+    def check(value: Any) -> Any:
+        if len(value) < least or (most is not None and len(value) > most):
+            raise ValueError("is too long or too short")
+        return value
+
+    return Rule(check, core={"min_length": least or None, "max_length": most})
+
+
+def _as_tuple(value: object) -> object:
+    # YAML and JSON have lists; a frozen value has tuples.
+    return tuple(value) if isinstance(value, list) else value
+
+
+AS_TUPLE = Rule(_as_tuple, before=True)
+#: As many values of one type as there are, in order.
+ListOf = Annotated[tuple[_T, ...], AS_TUPLE]
+
+
+def between(least: int, most: int | None = None) -> Rule:
+    """The number is ``least`` to ``most``."""
+
+    def check(number: int) -> int:
+        if number < least or (most is not None and number > most):
+            raise ValueError("is too large or too small")
+        return number
+
+    return Rule(check, core={"ge": least, "le": most})
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, eq_default=False)
+class Value:
+    """A frozen value that rejects unknown keys and converts nothing but what its types say."""
+
+    #: Its keys in the order in which they are written, with the defaults of those that may be absent.
+    KEYS: ClassVar[tuple[str, ...]] = ()
+    REQUIRED: ClassVar[frozenset[str]] = frozenset()
+    _defaults: ClassVar[Mapping[str, Any]] = {}
+    #: The keys with JSON of the gateway's or the user's own.
+    _json_keys: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        # `inspect.get_annotations` does the same, but loading `inspect` takes some milliseconds.
+        declared = cls.__dict__.get("__annotations__", {})  # noqa: RUF063
+        cls.KEYS = tuple(key for key in declared if not key.startswith("_"))
+        cls._defaults = {key: cls.__dict__.get(key) for key in cls.KEYS}
+        cls.REQUIRED = frozenset(key for key in cls.KEYS if key not in cls.__dict__)
+
+    def __init__(self, **parts: Any) -> None:
+        self.__dict__.update(parse(self.__class__, parts).__dict__)
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """The value in a mapping of plain values. Raises Invalid, which names all that is wrong."""
+        found: Self = parse(cls, value)
+        return found
+
+    @classmethod
+    def of(cls, checked: Mapping[str, Any]) -> Self:
+        """A value of parts that have already been checked. Missing parts get their defaults; required ones None."""
+        made = cls.__new__(cls)
+        made.__dict__.update(cls._defaults)
+        made.__dict__.update(checked)
+        return made
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some parts changed, which must have been checked."""
+        return self.of({**self.__dict__, **changes})
+
+    def check(self) -> None:
+        """Raise ValueError if its parts do not agree."""
+
+    def __setattr__(self, key: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen")
+
+    __delattr__ = __setattr__  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        # A step that makes 1 of true has changed the content, so Python's comparison is not enough for JSON.
+        if self.__class__ is not other.__class__ or self.__dict__ != other.__dict__:
+            return False
+        pairs = ((self.__dict__.get(key), other.__dict__.get(key)) for key in self._json_keys)
+        return all(one is another or same_json(one, another) for one, another in pairs)
+
+    def __hash__(self) -> int:
+        return hash((self.__class__, *map(self.__dict__.get, self.KEYS)))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={getattr(self, key)!r}' for key in self.KEYS)})"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        from .pydantic_schema import of_value
+
+        return of_value(cls, handler)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Callable[[Any], Any]) -> Any:
+        found = handler(schema)
+        return {**found, "description": cls.__doc__}
+
+
+def plain(part: Any) -> Any:
+    """A part of a value as plain JSON. The gateway's own values already are."""
+    if isinstance(part, Value):
+        return {key: plain(value) for key, value in part.__dict__.items() if value is not None}
+    if isinstance(part, tuple):
+        return [plain(item) for item in part]
+    if isinstance(part, datetime):
+        return format_time(part)
+    return format_duration(part) if isinstance(part, timedelta) else part
+
+
+def parse(hint: Any, value: object) -> Any:
+    """The value of a type. Raises Invalid, which names all that is wrong."""
+    try:
+        return checker(hint)(value)
+    except ValueError:
+        from .pydantic_schema import validate
+
+        return validate(hint, value)
+
+
+def hints(kind: type[Value]) -> Mapping[str, Any]:
+    """The type of each key."""
+    found = get_type_hints(kind, include_extras=True)
+    return {key: found[key] for key in kind.KEYS}
+
+
+@cache
+def checker(hint: Any) -> Check:
+    """The function that checks and converts values of a type. It raises ValueError, which need not say why."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _with_rules(checker(hint.__origin__), hint.__metadata__)
+    if origin in (Union, UnionType):
+        [arm] = [one for one in arguments if one is not NoneType]
+        return _or_none(checker(arm))
+    if origin is Literal:
+        return _one_of(arguments)
+    if origin is tuple:
+        return _each(checker(arguments[0]))
+    if origin in (dict, Mapping):
+        return _mapping(*map(checker, arguments))
+    if hint is Any:
+        return lambda value: value
+    if hint is str:
+        return _text
+    return _value(hint) if issubclass(hint, Value) else _exactly(hint)
+
+
+def _with_rules(check: Check, rules: Sequence[Rule]) -> Check:
+    before = [rule.check for rule in reversed(rules) if rule.check and rule.before]
+    after = [rule.check for rule in rules if rule.check and not rule.before]
+
+    def checked(value: Any) -> Any:
+        for one in before:
+            value = one(value)
+        value = check(value)
+        for one in after:
+            value = one(value)
+        return value
+
+    return checked
+
+
+def _or_none(check: Check) -> Check:
+    return lambda value: None if value is None else check(value)
+
+
+def _one_of(words: Sequence[Any]) -> Check:
+    kinds = {type(word) for word in words}
+
+    def checked(value: Any) -> Any:
+        if type(value) not in kinds or value not in words:
+            raise ValueError("is another word")
+        return value
+
+    return checked
+
+
+def _each(check: Check) -> Check:
+    def checked(value: Any) -> Any:
+        if type(value) is not tuple:
+            raise ValueError("is no list")
+        return tuple(map(check, value))
+
+    return checked
+
+
+def _mapping(check_key: Check, check: Check) -> Check:
+    def checked(value: Any) -> Any:
+        if type(value) is not dict:
+            raise ValueError("is no mapping")
+        return {check_key(key): check(item) for key, item in value.items()}
+
+    return checked
+
+
+def _exactly(kind: type) -> Check:
+    def checked(value: Any) -> Any:
+        if type(value) is not kind:
+            raise ValueError("has another type")
+        return value
+
+    return checked
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise ValueError("is no text")
+    # No file can hold unpaired surrogates.
+    return value if value.isascii() else as_unicode(value)
+
+
+def _value(kind: type[Value]) -> Check:
+    checks: dict[str, Check] = {}
+
+    def checked(value: Any) -> Any:
+        if type(value) is kind:
+            return value
+        if type(value) is not dict:
+            raise ValueError("is no mapping")
+        if not checks:
+            # Not before they are needed, because evaluating the declarations takes a while.
+            checks.update((key, checker(hint)) for key, hint in hints(kind).items())
+        if not kind.REQUIRED <= value.keys() <= checks.keys():
+            raise ValueError("has other keys")
+        made = kind.of({key: checks[key](item) for key, item in value.items()})
+        made.check()
+        return made
+
+    return checked
