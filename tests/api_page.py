@@ -171,7 +171,8 @@ def fields(kind: type) -> Iterator[tuple[str, str]]:
 
 def cell(told: object) -> str:
     """A type for a cell of a table."""
-    return getattr(told, "__forward_arg__", str(told)).replace("|", "\\|")
+    shown = re.sub(r"\bListOf\[(\w+)\]", r"tuple[\1, ...]", getattr(told, "__forward_arg__", str(told)))
+    return shown.replace("|", "\\|")
 
 
 def in_memory() -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Handles the signals that end a command: ^C, SIGTERM and SIGHUP, all in the same way.
 
 Each of them raises KeyboardInterrupt while a command runs. A signal waits while a module is being loaded,
-because half a module cannot be loaded again, and while pydantic builds a model, because pydantic would turn the
-interrupt into another error. It also waits until errors can be reported, and is ignored once the exit code is
+because half a module cannot be loaded again, and while pydantic builds the schema of a type, because pydantic would
+turn the interrupt into another error. It also waits until errors can be reported, and is ignored once the exit code is
 decided.
 """
 
@@ -74,7 +74,7 @@ def heeding(act: Callable[[int], None]) -> Iterator[None]:
 
 
 def _after_loading(act: Callable[[int], None]) -> Callable[[int, FrameType | None], None]:
-    """A signal handler that calls ``act`` once no module is being loaded and no model built."""
+    """A signal handler that calls ``act`` once no module is being loaded and no schema built."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         at = frame

@@ -51,6 +51,12 @@ def _whole_number(value: object) -> object:
     return value
 
 
+def _true(value: object) -> object:
+    if value is not True:
+        raise ValueError("must be true")
+    return value
+
+
 def _parse_time(value: object) -> object:
     return parse_time(value) if isinstance(value, str) else value
 
@@ -112,6 +118,7 @@ ValueDigest = Annotated[str, form(forms.VALUE_DIGEST)]
 MediaType = Annotated[str, form(forms.MEDIA_TYPE)]
 EditSchema = Annotated[dict[str, Any], Rule(_edit_schema)]
 # True and 1.0 equal 1 in Python, but they are different YAML.
+TrueAlone = Annotated[Literal[True], Rule(_true, before=True)]
 SchemaVersion = Annotated[Literal[1, 2], Rule(_whole_number, before=True)]
 Labels = Annotated[
     dict[Annotated[str, length(1, MAX_KEY), _LINE], Annotated[str, length(0, MAX_NAME)]],
@@ -161,7 +168,7 @@ class Requires(Value):
     claim_within: Duration | None = None
     resolve_within: Duration | None = None
     fallback: Fallback | None = None
-    single_use: Literal[True] | None = None
+    single_use: TrueAlone | None = None
     valid_for: Duration | None = None
 
 
