@@ -247,7 +247,7 @@ def claim(bench: Bench) -> Iterator[RecordSummary]:
         plumbing = Plumbing(other, other.clone(REVIEWERS[0]))
         worker = stack.enter_context(Worker(clone))
         for how, work, budget in (
-            ("afresh", "one claim through the package", "1.5 ×"),
+            ("afresh", "one claim through the package", "1.3 ×"),
             ("follow", "the same, with a store that is open already", None),
             ("claim", "the same, and without bringing the checkout along", None),
         ):
@@ -431,7 +431,7 @@ def verify(bench: Bench) -> Iterator[RecordSummary]:
         values, plain = pairs(bench.scale.repeat_long, whole, log, warm=False)
         yield RecordSummary(
             f"`verify`, {steps:,} transitions, {at_once} open at a time, first run", "s", values,
-            "`git log -p` over the same history", plain, "2.5 ×",
+            "`git log -p` over the same history", plain, "2.0 ×",
         )  # fmt: skip
         yield RecordSummary(f"memory of `verify`, {steps:,} transitions", "MB", peaks, budget="150 MB")
 
@@ -440,7 +440,7 @@ def verify(bench: Bench) -> Iterator[RecordSummary]:
             return kt("verify", cwd=clone)
 
         values, imports = pairs(bench.scale.repeat, one_more, _imports)
-        yield RecordSummary("`verify` again, one transition more", "s", values, _IMPORTS, imports, "1.5 ×")
+        yield RecordSummary("`verify` again, one transition more", "s", values, _IMPORTS, imports, "1.2 ×")
 
 
 def signed(bench: Bench) -> Iterator[RecordSummary]:
