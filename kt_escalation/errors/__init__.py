@@ -9,130 +9,63 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .base import KtError
-from .conflict import (
-    AlreadyClaimed,
-    AlreadyReleased,
-    AlreadyReopened,
-    AlreadyResolved,
-    Amended,
-    BranchTaken,
-    ClaimIdDiffers,
-    Conflict,
-    DifferentContent,
-    GitLocked,
-    IllegalRecord,
-    NotClaimed,
-    NotFound,
-    NothingToClaim,
-    NothingToRestore,
-    NotHolder,
-    NotReleased,
-    NotReleasing,
-    NotResolved,
-    OtherAction,
-    OtherReceipt,
-    PathStaged,
-    ReleaseExpired,
-    ReleaseNeeded,
-    ShownDiffers,
-)
-from .remote import (
-    DeliveryFailed,
-    HistoryRewritten,
-    Interrupted,
-    LockTimeout,
-    OutcomeUnknown,
-    PushRefused,
-    RemoteFault,
-    RemoteUnreachable,
-    RetriesExhausted,
-    WaitTimeout,
-    exhausted,
-)
-from .usage import (
-    AmbiguousId,
-    AnswerIsNo,
-    BadAmendment,
-    BadInput,
-    BrokenPolicies,
-    Bug,
-    ClockSkew,
-    Failure,
-    GitFailed,
-    MissingExtra,
-    NoIdentity,
-    NoStoreBranch,
-    NotAllowed,
-    NotAStore,
-    NotInHistory,
-    SeveralFailed,
-    ShallowClone,
-    UnreadableRecord,
-    UnreadableStore,
-    Usage,
-)
-
-__all__ = [
-    "AlreadyClaimed",
-    "AlreadyReleased",
-    "AlreadyReopened",
-    "AlreadyResolved",
-    "AmbiguousId",
-    "Amended",
-    "AnswerIsNo",
-    "BadAmendment",
-    "BadInput",
-    "BranchTaken",
-    "BrokenPolicies",
-    "Bug",
-    "ClaimIdDiffers",
-    "ClockSkew",
-    "Conflict",
-    "DeliveryFailed",
-    "DifferentContent",
-    "Failure",
-    "GitFailed",
-    "GitLocked",
-    "HistoryRewritten",
-    "IllegalRecord",
-    "Interrupted",
-    "KtError",
-    "LockTimeout",
-    "MissingExtra",
-    "NoIdentity",
-    "NoStoreBranch",
-    "NotAStore",
-    "NotAllowed",
-    "NotClaimed",
-    "NotFound",
-    "NotHolder",
-    "NotInHistory",
-    "NotReleased",
-    "NotReleasing",
-    "NotResolved",
-    "NothingToClaim",
-    "NothingToRestore",
-    "OtherAction",
-    "OtherReceipt",
-    "OutcomeUnknown",
-    "PathStaged",
-    "PushRefused",
-    "ReleaseExpired",
-    "ReleaseNeeded",
-    "RemoteFault",
-    "RemoteUnreachable",
-    "RetriesExhausted",
-    "SeveralFailed",
-    "ShallowClone",
-    "ShownDiffers",
-    "UnreadableRecord",
-    "UnreadableStore",
-    "Usage",
-    "WaitTimeout",
-    "codes",
-    "exhausted",
-]
+from .base import KtError as KtError
+from .conflict import AlreadyClaimed as AlreadyClaimed
+from .conflict import AlreadyReleased as AlreadyReleased
+from .conflict import AlreadyReopened as AlreadyReopened
+from .conflict import AlreadyResolved as AlreadyResolved
+from .conflict import Amended as Amended
+from .conflict import BranchTaken as BranchTaken
+from .conflict import ClaimIdDiffers as ClaimIdDiffers
+from .conflict import Conflict as Conflict
+from .conflict import DifferentContent as DifferentContent
+from .conflict import GitLocked as GitLocked
+from .conflict import IllegalRecord as IllegalRecord
+from .conflict import NotClaimed as NotClaimed
+from .conflict import NotFound as NotFound
+from .conflict import NothingToClaim as NothingToClaim
+from .conflict import NothingToRestore as NothingToRestore
+from .conflict import NotHolder as NotHolder
+from .conflict import NotReleased as NotReleased
+from .conflict import NotReleasing as NotReleasing
+from .conflict import NotResolved as NotResolved
+from .conflict import OtherAction as OtherAction
+from .conflict import OtherReceipt as OtherReceipt
+from .conflict import PathStaged as PathStaged
+from .conflict import ReleaseExpired as ReleaseExpired
+from .conflict import ReleaseNeeded as ReleaseNeeded
+from .conflict import ShownDiffers as ShownDiffers
+from .remote import DeliveryFailed as DeliveryFailed
+from .remote import HistoryRewritten as HistoryRewritten
+from .remote import Interrupted as Interrupted
+from .remote import LockTimeout as LockTimeout
+from .remote import OutcomeUnknown as OutcomeUnknown
+from .remote import PushRefused as PushRefused
+from .remote import RemoteFault as RemoteFault
+from .remote import RemoteUnreachable as RemoteUnreachable
+from .remote import RetriesExhausted as RetriesExhausted
+from .remote import WaitTimeout as WaitTimeout
+from .remote import exhausted as exhausted
+from .usage import AmbiguousId as AmbiguousId
+from .usage import AnswerIsNo as AnswerIsNo
+from .usage import BadAmendment as BadAmendment
+from .usage import BadInput as BadInput
+from .usage import BrokenPolicies as BrokenPolicies
+from .usage import Bug as Bug
+from .usage import ClockSkew as ClockSkew
+from .usage import Failure as Failure
+from .usage import GitFailed as GitFailed
+from .usage import MissingExtra as MissingExtra
+from .usage import NoIdentity as NoIdentity
+from .usage import NoStoreBranch as NoStoreBranch
+from .usage import NotAllowed as NotAllowed
+from .usage import NotAStore as NotAStore
+from .usage import NotInHistory as NotInHistory
+from .usage import SeveralFailed as SeveralFailed
+from .usage import ShallowClone as ShallowClone
+from .usage import UnreadableRecord as UnreadableRecord
+from .usage import UnreadableStore as UnreadableStore
+from .usage import Usage as Usage
 
 
 def codes() -> frozenset[str]:
