@@ -161,7 +161,7 @@ def _rewritten(
         repository.fetch_branch(remote, branch, timeout)
     if repository.tip_of(found[1]) is None:
         return None
-    if repository.is_ancestor(seen, found[1]) and store.goes_on(found[1], seen):
+    if repository.is_ancestor(seen, found[1]) and store.newest_tip.goes_on(found[1], seen):
         return None
     return HistoryRewritten(branch=branch, remote=remote, seen=seen[:12])
 
@@ -249,7 +249,7 @@ def _proofs(git: GitStore, policies: Policies) -> Iterator[Finding]:
     """Whether pushes are judged, as far as this clone can see, and whether anything proves names."""
     from .audit import hosting
 
-    server = git.local_remote()
+    server = git.location.local_remote()
     guard = hosting.seen_from_a_clone(server) if server else None
     if guard and server:
         where = shlex.quote(str(server))

@@ -114,7 +114,7 @@ class ReadStore:
                 why = f": {error.summary}"
             else:
                 return None
-        at = self._session.git.asked_at()
+        at = self._session.git.newest_tip.asked_at()
         if at is None:
             return f"as of the last fetch{why}"
         return f"as of {lasted(max(self._session.clock().timestamp() - at, 0))} ago{why}"

@@ -347,7 +347,7 @@ def test_the_audit_is_asked_about_merges_and_forks_alone(lab: Lab) -> None:
     fork = commit("fork", first)
     merge = commit("merge", fork, line)
     with closing(GitStore(clone, goes_on=audit)) as store:
-        newest = store._newest
+        newest = store.newest_tip
         assert all(newest.goes_on(line, seen) for seen in commits)
         assert asked == []
         assert not newest.goes_on(line, fork)

@@ -145,7 +145,7 @@ class Following:
             return
         for seconds, now in ((_ASKED_SECONDS, False), (CLOSE_SECONDS - _ASKED_SECONDS, True)):
             if self._session.has_git:
-                self._session.git.hang_up(now=now)
+                self._session.git.newest_tip.hang_up(now=now)
             thread.join(seconds)
 
     # --- the loop ---------------------------------------------------------------------------------

@@ -184,7 +184,7 @@ def _begin(
         said, said_of, stuck = "", None, ""
         while True:
             attempts += 1
-            base = store.start(max(end - time.monotonic(), 0.1))
+            base = store.newest_tip.start(max(end - time.monotonic(), 0.1))
             stuck = said if base == said_of else ""
             new = base is None or not store.holds(base)
             files = _policies(store) if new else {}
@@ -200,8 +200,8 @@ def _begin(
                 return
             message = MESSAGE if new else f"kt: check what is proposed on {ci}\n"
             try:
-                prepared = store.prepare_files(base, files, message, author, now)
-                begun.facts = store.facts_of(prepared)
+                prepared = store.writer.prepare_files(base, files, message, author, now)
+                begun.facts = store.writer.facts_of(prepared)
                 begun.made = InitResult(prepared.commit, new, warnings)
                 seconds = max(end - time.monotonic(), LEAST_FOR_PUSH)
                 try:
@@ -222,7 +222,7 @@ def _begin(
             prepared.settle()
             left = store.follow(prepared.commit) if options.get("follow_checkout", True) else None
             begun.warn(f"the checkout was left as it is: {left}" if left else None)
-            begun.warn(store.learn_head(retry_timeout) if new else None)
+            begun.warn(store.branches.learn_head(store.newest_tip.branch, retry_timeout) if new else None)
             return
 
 
@@ -231,7 +231,7 @@ def _is_there(store: GitStore, commit: str) -> bool:
     end = time.monotonic() + LAST_LOOK
     with suppress(Exception, KeyboardInterrupt):
         while True:
-            tip = store.start(max(end - time.monotonic(), LOOK_AGAIN))
+            tip = store.newest_tip.start(max(end - time.monotonic(), LOOK_AGAIN))
             if tip is not None and store.repository.is_ancestor(commit, tip):
                 return True
             if time.monotonic() >= end:
@@ -254,7 +254,7 @@ def _check(
     """The files of the check that do not exist yet, and messages about those that do."""
     files: dict[str, bytes | None] = {}
     warnings = []
-    branch = store.begun_on
+    branch = store.newest_tip.branch
     words = {
         "@ROOT@": store.root,
         "@NAME@": branch,

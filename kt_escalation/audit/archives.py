@@ -64,7 +64,7 @@ class Archives:
         """What is wrong with a compaction, by path; and the ids that it moved into archives, by old path."""
         parent = self._commits.snapshot(commit.parents[0]) if commit.parents else None
         done = compaction.done_by(self._store, commit, parent)
-        verdict = archive_file.judge(done, commit.committed_at, self._store.blob_of)
+        verdict = archive_file.judge(done, commit.committed_at, self._store.reader.blob_of)
         found = [(path, Violation(rule, expected)) for path, rule, expected in verdict.violations]
         found += self._too_early(commit, verdict.moved)
         if done.made:
@@ -100,7 +100,7 @@ class Archives:
         is_records = found is not None and not found.is_ids and found.kind == "resolved"
         beside = made.get(layout.both(found)[1]) if found and is_records else None
         try:
-            names = list(self._store.contents(change.new, beside.new)) if beside else []
+            names = list(self._store.reader.archived.contents(change.new, beside.new)) if beside else []
         except archive_file.BadArchive:
             names = self._listed(beside) if beside else []
         return [name for name in names if self._records.looks_at(name)]

@@ -123,7 +123,7 @@ class CommitContents:
         if change.new is None or not change.path.startswith(QUEUE_FILES) or layout.id_of(change.path):
             return False
         if change.path.rpartition("/")[2] == _KEEP and change.new_mode == FILE:
-            return change.new != self.store.blob_of(b"")
+            return change.new != self.store.reader.blob_of(b"")
         return layout.archive_at(change.path) is None and layout.released_id(change.path) is None
 
     def policies_tree(self, root: str) -> str | None:

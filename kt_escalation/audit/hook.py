@@ -53,12 +53,14 @@ def receive(
                 refused = True
                 yield line
             if not refused and push.mark is not None:
-                remember(store, RECEIVED, push.mark, store.own_branch, most=_KEPT)
+                remember(store, RECEIVED, push.mark, store.branches.own, most=_KEPT)
             if not refused and pusher is not None:
                 tips = [new for _, new, _ in wanted if new.strip("0")]
                 before = [f"^{old}" for old, *_ in wanted if old.strip("0")]
                 # A new branch contains the store branch, whose commits are not pushed again.
-                if store.own_branch and (main := store.repository.tip_of(f"refs/heads/{store.own_branch}")):
+                if store.branches.own and (
+                    main := store.repository.tip_of(f"refs/heads/{store.branches.own}")
+                ):
                     before.append(f"^{main}")
                 new = store.repository.new_commits(tips)
                 known = set(new)
@@ -74,17 +76,17 @@ def judge_branch(store: GitStore, now: datetime) -> Mark | None:
 
     None without a store.
     """
-    tip = store.repository.tip_of(f"refs/heads/{store.own_branch}") if store.own_branch else None
+    tip = store.repository.tip_of(f"refs/heads/{store.branches.own}") if store.branches.own else None
     return _judged(History(store), tip, now) if tip is not None and store.holds(tip) else None
 
 
 def _judged(history: History, commit: str, now: datetime) -> Mark:
     """The mark at a commit of the store branch. Several are kept, because not every accepted push lands."""
     store = history.store
-    marks = remembered(store, RECEIVED, store.own_branch)
+    marks = remembered(store, RECEIVED, store.branches.own)
     known = history.known(commit, marks, now)
     if known not in marks:
-        remember(store, RECEIVED, known, store.own_branch, most=_KEPT)
+        remember(store, RECEIVED, known, store.branches.own, most=_KEPT)
     return known
 
 
@@ -111,7 +113,7 @@ class _Push:
     def judged(self) -> Iterator[str]:
         """The reasons to refuse the push."""
         store = self._store
-        guarded = f"refs/heads/{store.own_branch}" if store.own_branch else None
+        guarded = f"refs/heads/{store.branches.own}" if store.branches.own else None
         is_there = guarded is not None and (
             any(ref == guarded for *_, ref in self._updates) or store.repository.tip_of(guarded) is not None
         )
@@ -125,7 +127,7 @@ class _Push:
 
     def _hides(self, ref: str) -> bool:
         """Whether the pushed ref would hide the store branch from people who name it."""
-        branch = self._store.own_branch
+        branch = self._store.branches.own
         if ref.startswith("refs/replace/") or _NAMED_LIKE_REFS.match(ref):
             return True
         name = ref.partition("/")[2].partition("/")[2]
@@ -142,7 +144,7 @@ class _Push:
             return
         if any(oid.strip("0") and store.holds(oid) for oid in (old, new)):
             yield (
-                f"{branch} holds a store, but this hook guards {store.own_branch or 'HEAD'}, which is not a branch there; "
+                f"{branch} holds a store, but this hook guards {store.branches.own or 'HEAD'}, which is not a branch there; "
                 f"on the server run `{hook_settings.guard_by(store.repository, 'kt.branch', branch)}`"
             )
 

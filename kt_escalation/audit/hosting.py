@@ -211,7 +211,7 @@ def install(
         known = _pin(store)
         pinned = pins(store.repository)
         warned = (*_unguarded(store), *_unclean(store, known), *_unproven(store, pinned, known))
-        return Installed(path, store.own_branch, store.root, pinned.pusher_from, pinned.logins, warned)
+        return Installed(path, store.branches.own, store.root, pinned.pusher_from, pinned.logins, warned)
 
 
 def status(server: str | os.PathLike[str], *, branch: str | None = None) -> Status:
@@ -226,12 +226,12 @@ def status(server: str | os.PathLike[str], *, branch: str | None = None) -> Stat
         broken = server_hook.why_not(server_hook.path_in(hooks), repository.git_dir)
         pinned = pins(repository)
         problems = [broken] if broken else []
-        if branch is not None and branch != store.own_branch:
+        if branch is not None and branch != store.branches.own:
             cure = hook_settings.guard_by(store.repository, _BRANCH, branch)
-            problems.append(f"it guards {store.own_branch or 'no branch'}, not {branch}; run `{cure}`")
+            problems.append(f"it guards {store.branches.own or 'no branch'}, not {branch}; run `{cure}`")
         empty = not repository.branches()
         astray = list(_unguarded(store))
-        warned = list(astray if empty and store.own_branch else ())
+        warned = list(astray if empty and store.branches.own else ())
         problems += [] if warned else astray
         for key, value in _CHECKS.items():
             if repository.config.get(key.lower()) != value:
@@ -244,7 +244,7 @@ def status(server: str | os.PathLike[str], *, branch: str | None = None) -> Stat
             repository.git_dir,
             hooks,
             broken is None,
-            store.own_branch,
+            store.branches.own,
             store.root,
             pinned.pusher_from,
             bool(unproven),
@@ -323,7 +323,7 @@ def _set_by_us(repository: Repository) -> dict[str, str]:
 
 def _pin(store: GitStore) -> Mark | None:
     """Record the store's folder and first commit, and return its mark; None if there is no store yet."""
-    branch = store.own_branch
+    branch = store.branches.own
     tip = store.repository.tip_of(f"refs/heads/{branch}") if branch else None
     if branch is None or tip is None or not store.holds(tip):
         return None
@@ -336,7 +336,7 @@ def _pin(store: GitStore) -> Mark | None:
 
 def _unguarded(store: GitStore) -> Iterator[str]:
     """Warnings about what the hook does not guard, with the command that changes it."""
-    branch = store.own_branch
+    branch = store.branches.own
     tip = store.repository.tip_of(f"refs/heads/{branch}") if branch else None
     if tip is None:
         others = [name for name in store.repository.branches() if not name.startswith(PROPOSALS)]
@@ -355,7 +355,7 @@ def _unclean(store: GitStore, known: Mark | None) -> Iterator[str]:
     wrong = known.unexcused if known is not None else ()
     if wrong:
         yield (
-            f"{plural(len(wrong), 'violation')} on {store.own_branch} from before this hook, which does not "
+            f"{plural(len(wrong), 'violation')} on {store.branches.own} from before this hook, which does not "
             "refuse later pushes because of them: see `kt escalation verify` in a clone"
         )
 
@@ -373,4 +373,4 @@ def _unproven(store: GitStore, pinned: Pins, known: Mark | None) -> Iterator[str
 def _in_force(store: GitStore, known: Mark | None) -> Policies:
     """The policies in force at a mark; none if there is no store."""
     tree = known.policies.eras[-1][1] if known is not None and known.policies.eras else None
-    return assemble(tree, store.policy_files(tree)) if tree is not None else Policies()
+    return assemble(tree, store.reader.policy_files(tree)) if tree is not None else Policies()

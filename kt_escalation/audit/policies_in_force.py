@@ -44,7 +44,7 @@ class Written:
         """The policies in a tree of `policies/`; if the tree cannot be read, all of kt's own files count as broken."""
         if tree not in self._known:
             try:
-                files = self._store.policy_files(tree or "")
+                files = self._store.reader.policy_files(tree or "")
             except Unsound as error:
                 broken = PolicyFile(problem=error.problem)
                 files = dict.fromkeys(sorted(OURS), broken)

@@ -49,7 +49,7 @@ class Statements:
         commit = commit._replace(changes=difference.changes)
         if touches_archives(commit):
             done = compaction.done_by(self._store, commit, None)
-            verdict = archive_file.judge(done, commit.committed_at, self._store.blob_of)
+            verdict = archive_file.judge(done, commit.committed_at, self._store.reader.blob_of)
             found += [Brought(name, frozenset({"compact"}), "") for name in verdict.moved.values()]
             commit = without(commit, verdict.moved)
         for name, sides in by_record(commit.changes).items():
@@ -114,4 +114,4 @@ class Statements:
 
     def is_pull(self, commit: Commit) -> bool:
         """Whether a merge is a `git pull`: its author takes in commits and approves nothing."""
-        return messages.is_pull(commit.message, self._store.branch, self._store.own_branch)
+        return messages.is_pull(commit.message, self._store.branch, self._store.branches.own)

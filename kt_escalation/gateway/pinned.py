@@ -26,7 +26,7 @@ class Pinned:
         if not self._is_pinned and pins.tip is not None and pins.tip != snapshot.revision:
             there = git.repository.objects.id_of(f"{pins.tip}^{{commit}}") is not None
             goes_on = there and git.repository.is_ancestor(pins.tip, snapshot.revision)
-            if not goes_on or not git.goes_on(snapshot.revision, pins.tip):
+            if not goes_on or not git.newest_tip.goes_on(snapshot.revision, pins.tip):
                 raise HistoryRewritten(branch=pins.branch, remote=git.remote or "", seen=pins.tip[:12])
         watched = self._session.watched
         start = watched.start if watched is not None else None

@@ -236,7 +236,7 @@ class _Case:
     def _between(self, old: str, new: str) -> tuple[Change, ...]:
         """The files of the store that differ between two commits. Raises UnreadableStore."""
         roots = self._store.repository.objects.ids_of([f"{old}^{{tree}}", f"{new}^{{tree}}"])
-        [found] = self._store.trees.differences([(roots[0], roots[1])])
+        [found] = self._store.reader.trees.differences([(roots[0], roots[1])])
         if found.unsound is not None:
             raise found.unsound
         return found.changes

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,9 +29,7 @@ from .store_branch import StoreBranch
 
 if TYPE_CHECKING:
     from ..model.record import Record
-    from ..policies.policy_file import PolicyFile
     from .proposals import Proposals
-    from .trees import Trees
     from .writer import Prepared, Writer
 
 #: Whether the first-parent line of a commit contains an older commit: (store, new, old).
@@ -60,20 +57,20 @@ class GitStore:
         self.location = Location(self.repository)
         self.reader = Reader(self.location, progress)
         self.branches = StoreBranch(self.location)
-        self._newest = NewestTip(self.reader, self.branches, partial(goes_on, self) if goes_on else None)
+        self.newest_tip = NewestTip(self.reader, self.branches, partial(goes_on, self) if goes_on else None)
 
     @cached_property
     def writer(self) -> Writer:
         """Makes and sends commits."""
         from .writer import Writer
 
-        return Writer(self.reader, self._newest)
+        return Writer(self.reader, self.newest_tip)
 
     @cached_property
     def _proposals(self) -> Proposals:
         from .proposals import Proposals
 
-        return Proposals(self.reader, self._newest)
+        return Proposals(self.reader, self.newest_tip)
 
     def close(self) -> None:
         """End the git process that reads objects, and close the index of archives."""
@@ -96,11 +93,6 @@ class GitStore:
         return self.branches.known
 
     @property
-    def own_branch(self) -> str | None:
-        """The store branch of a server's repository."""
-        return self.branches.own
-
-    @property
     def lock_folder(self) -> Path:
         """The folder of kt's own files in this clone."""
         return self.location.lock_folder
@@ -112,10 +104,6 @@ class GitStore:
     def below(self, path: str) -> str:
         """A path from the repository's top as a path below the store's folder."""
         return self.location.below(path)
-
-    def local_remote(self) -> Path | None:
-        """The remote's folder if it is on this machine, else None."""
-        return self.location.local_remote()
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -164,19 +152,10 @@ class GitStore:
                 return False
         return True
 
-    @property
-    def trees(self) -> Trees:
-        """The strict reader of this store's trees."""
-        return self.reader.trees
-
-    def blob_of(self, data: bytes) -> str:
-        """The id that bytes have as a blob."""
-        return self.reader.blob_of(data)
-
     def blob_id(self, record: Record) -> str:
         from . import yaml_text
 
-        return self.blob_of(yaml_text.dumps(record))
+        return self.reader.blob_of(yaml_text.dumps(record))
 
     def contains(self, snapshot: Snapshot, commit: str) -> bool:
         return self.repository.is_ancestor(commit, snapshot.revision)
@@ -189,52 +168,19 @@ class GitStore:
             found[escalation_id] = action
         return found
 
-    def contents(self, data: str | None, beside: str | None) -> Mapping[str, bytes]:
-        """The files in an archive by escalation id; see `ArchivedRecords.contents`."""
-        return self.reader.archived.contents(data, beside)
-
-    def policy_files(self, tree: str) -> dict[str, PolicyFile]:
-        """The parsed files of a tree of `policies/`, by path below the store's folder. Raises UnreadableStore."""
-        return self.reader.policy_files(tree)
-
     # --- the newest commit ------------------------------------------------------------------------
 
     def tip(self, timeout: float) -> GitSnapshot:
-        return self._newest.tip(timeout)
+        return self.newest_tip.tip(timeout)
 
     def newest(self, timeout: float, max_age: float = 0.0) -> GitSnapshot:
-        return self._newest.newest(timeout, max_age)
-
-    def asked_at(self) -> float | None:
-        """When the remote was last asked; see `NewestTip.asked_at`."""
-        return self._newest.asked_at()
-
-    def hang_up(self, *, now: bool = False) -> None:
-        """End the fetch that another thread waits for in `newest`; see `NewestTip.hang_up`."""
-        self._newest.hang_up(now=now)
+        return self.newest_tip.newest(timeout, max_age)
 
     def guess(self, timeout: float) -> GitSnapshot:
-        return self._newest.guess(timeout)
+        return self.newest_tip.guess(timeout)
 
     def confirm(self, snapshot: Snapshot, timeout: float) -> None:
-        self._newest.confirm(snapshot, timeout)
-
-    def goes_on(self, commit: str, seen: str) -> bool:
-        """Whether the line of a commit continues from ``seen``, which it contains."""
-        return self._newest.goes_on(commit, seen)
-
-    def start(self, timeout: float) -> str | None:
-        """The commit on which to create a store, None if the branch has none yet."""
-        return self._newest.start(timeout)
-
-    @property
-    def begun_on(self) -> str:
-        """The branch on which `start` would create a store."""
-        return self._newest.branch
-
-    def learn_head(self, timeout: float) -> str | None:
-        """Remember the remote's HEAD after the store's first push; a warning if HEAD names another branch."""
-        return self.branches.learn_head(self._newest.branch, timeout)
+        self.newest_tip.confirm(snapshot, timeout)
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -246,28 +192,13 @@ class GitStore:
             try:
                 yield
             finally:
-                self._newest.stop_asking()
+                self.newest_tip.stop_asking()
 
     def turn(self, meanwhile: Callable[[], None]) -> AbstractContextManager[None]:
-        return self._newest.turn(meanwhile)
+        return self.newest_tip.turn(meanwhile)
 
     def prepare(self, request: Request, proposal: Onto | None = None) -> Prepared:
         return self.writer.prepare(request, proposal)
-
-    def prepare_files(
-        self,
-        base: str | None,
-        files: Mapping[str, bytes | None],
-        message: str,
-        author: Author,
-        when: datetime,
-    ) -> Prepared:
-        """Make the commit that writes files (None: delete); see `Writer.prepare_files`."""
-        return self.writer.prepare_files(base, files, message, author, when)
-
-    def facts_of(self, prepared: Prepared) -> dict[str, str | None]:
-        """Facts for an error about a commit that may or may not have landed."""
-        return self.writer.facts_of(prepared)
 
     def follow(self, revision: str) -> str | None:
         return self.writer.follow(revision)

@@ -140,7 +140,9 @@ def done_by(store: GitStore, commit: Commit, parent: GitSnapshot | None) -> Arch
     made = []
     for name in names:
         path, beside = layout.both(name)
-        made.append(Made(name, path, partial(store.contents, parts.get(path), parts.get(beside))))
+        made.append(
+            Made(name, path, partial(store.reader.archived.contents, parts.get(path), parts.get(beside)))
+        )
     files = parent.files if parent else None
     there = (*files.below_resolved, *files.below_released) if files else ()
     highest = layout.last_archives(path for path, _ in there)
@@ -151,7 +153,7 @@ def without_moved(store: GitStore, commit: Commit) -> Commit:
     """A commit's changes without the files that it moved into archives byte for byte."""
     if not commits.touches_archives(commit):
         return commit
-    verdict = archive_file.judge(done_by(store, commit, None), commit.committed_at, store.blob_of)
+    verdict = archive_file.judge(done_by(store, commit, None), commit.committed_at, store.reader.blob_of)
     return commits.without(commit, verdict.moved)
 
 

@@ -275,7 +275,7 @@ def _separated(store: GitStore, commit: Commit) -> _Separated:
     bringing: list[Archive] = []
     for archive in archives:
         try:
-            files = store.contents(archive.data, archive.ids)
+            files = store.reader.archived.contents(archive.data, archive.ids)
         except BadArchive:
             continue
         kind = archive.name.kind
@@ -367,7 +367,7 @@ def _archived(store: GitStore, told: _Separated, escalation_id: str | None) -> I
         words = f"{len(told.archived)} escalations into {count} archive{'s' if count > 1 else ''}"
         yield step("", archived=words)
     for archive in told.bringing:
-        for name, data in store.contents(archive.data, archive.ids).items():
+        for name, data in store.reader.archived.contents(archive.data, archive.ids).items():
             if name not in told.archived and escalation_id in (None, name):
                 after = _side(data)
                 yield step(name, after.record, after.problem)
