@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..policies.routing import Tried
 from ..storage.clone import GitStore
 from ..storage.interface import Entry, Progress
 from ..storage.working_tree import policy_files
-from .opening import opened
+from .opening import reading
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,7 @@ class Linted:
 
 def lint(path: str | os.PathLike[str] = ".") -> Linted:
     """The faults in the working tree's `policies/`. Paths begin at the repository's top."""
-    store = GitStore(Path(path))
-    try:
+    with closing(GitStore(Path(path))) as store:
         files = policy_files((store.repository.toplevel or Path(path)) / store.full("policies"))
         shallow = store.repository.is_shallow
 
@@ -60,8 +60,6 @@ def lint(path: str | os.PathLike[str] = ".") -> Linted:
             return tuple(replace(fault, file=store.full(fault.file)) for fault in found)
 
         return Linted(placed(faults.lint(files, is_commit)), placed(faults.warnings(files)))
-    finally:
-        store.close()
 
 
 def read(folder: str | os.PathLike[str]) -> Policies:
@@ -104,9 +102,7 @@ def replay(
     They are compared with the store's current policies, so that only the change makes a difference.
     Escalations that the gateway itself routed are left out, because no policy decides their route.
     """
-    store = opened(path, progress)
-    try:
-        snapshot = store.read(rev)
+    with reading(path, rev, progress=progress) as (_, snapshot):
         current = assemble(*snapshot.policies())
         records = [
             item.record
@@ -114,8 +110,6 @@ def replay(
             for item in part
             if isinstance(item, Entry)
         ]
-    finally:
-        store.close()
     looked_at = [r for r in records if r.route.source != "event" and (since is None or r.created_at >= since)]
     moved = tuple(_moved(looked_at, current, policies))
     return len(looked_at), moved

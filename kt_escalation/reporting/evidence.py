@@ -13,6 +13,7 @@ import re
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, BinaryIO
@@ -73,8 +74,7 @@ def evidence(
 
     Raises NotFound, AmbiguousId, BadInput, NotAStore, ShallowClone, GitFailed.
     """
-    store = opened(path, progress)
-    try:
+    with closing(opened(path, progress)) as store:
         if store.repository.is_shallow:
             raise ShallowClone(where=str(path))
         snapshot = lookup.snapshot(store, rev, fetch=fetch)
@@ -93,8 +93,6 @@ def evidence(
         commits = tuple(step.commit for step in page.steps)
         tip = None if minimal else snapshot.revision
         return Evidence(case.ids, snapshot.revision, tip, commits, counted.digest.hexdigest(), counted.size)
-    finally:
-        store.close()
 
 
 class _Counted(io.RawIOBase):

@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from ..actions.opening import opened
+from ..actions.opening import reading
 from ..git.objects import SUBMODULE
 from ..model.value import plain
-from ..storage import lookup
 from ..storage.interface import Entry, Invalid, Progress, Used
 from ..storage.snapshot import GitSnapshot
 from . import table
@@ -68,11 +67,8 @@ def export(
     A file that cannot be read is a row too, with the reason. The same commit gives the same bytes everywhere.
     Raises BadInput, NotAStore, GitFailed, and with ``fetch`` whatever fetching raises.
     """
-    store = opened(path, progress)
-    try:
-        return _written(lookup.snapshot(store, rev, fetch=fetch), out, form)
-    finally:
-        store.close()
+    with reading(path, rev, fetch=fetch, progress=progress) as (_, snapshot):
+        return _written(snapshot, out, form)
 
 
 def _written(snapshot: GitSnapshot, out: Sink, form: Format) -> Exported:

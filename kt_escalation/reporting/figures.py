@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..actions.opening import opened
+from ..actions.opening import reading
 from ..errors import ShallowClone
+from ..model.record import Record
 from ..model.release import Release
 from ..model.times import to_millis
 from ..policies.policy_set import assemble
@@ -54,9 +55,7 @@ def stats(
 
     Raises BadInput, NotAStore, and ShallowClone if history is needed and cut off.
     """
-    store = opened(path, progress)
-    try:
-        snapshot = lookup.snapshot(store, rev, fetch=fetch)
+    with reading(path, rev, fetch=fetch, progress=progress) as (store, snapshot):
         invalid: list[Invalid] = []
         claims: dict[str, Mapping[str, datetime]] = {}
         tally = numbers.Tally(
@@ -71,7 +70,7 @@ def stats(
         earlier = set()
         # git lists releases before what is resolved.
         used: dict[str, Release] = {}
-        for entry in _entries(snapshot, invalid, used):
+        for entry in entries(snapshot, invalid, used):
             if numbers.has_earlier_claims(entry.record):
                 earlier.add(entry.record.escalation_id)
             else:
@@ -80,19 +79,25 @@ def stats(
             if store.repository.is_shallow:
                 raise ShallowClone(where=str(path))
             claims.update(taken(store, snapshot.revision, earlier))
-            for entry in _entries(snapshot, [], used):
+            for entry in entries(snapshot, [], used):
                 if entry.record.escalation_id in earlier:
                     tally.add(entry.record, used.get(entry.record.escalation_id))
         rows = tally.reviewers if by == "reviewer" else tally.rows(by) if by else ()
         kind = period if by == "period" else None
         return Figures(snapshot.revision, now, window, by, kind, tally.total, rows, tuple(invalid))
-    finally:
-        store.close()
 
 
-def _entries(snapshot: GitSnapshot, invalid: list[Invalid], used: dict[str, Release]) -> Iterator[Entry]:
-    """Every record, one after another. Releases, and files that cannot be read, are collected separately."""
-    for _, _, item in snapshot.everything():
+def entries(
+    snapshot: GitSnapshot,
+    invalid: list[Invalid],
+    used: dict[str, Release],
+    known: Mapping[str, Record] | None = None,
+) -> Iterator[Entry]:
+    """Every record, one after another. Releases, and files that cannot be read, are collected separately.
+
+    ``known`` has records by blob id, which are not read again.
+    """
+    for _, _, item in snapshot.everything(known):
         if isinstance(item, Entry):
             yield item
         elif isinstance(item, Used):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from ..actions.opening import opened
+from ..actions.opening import reading
 from ..errors import BadInput
 from ..model import query
 from ..model.event import Event, source
@@ -21,10 +21,10 @@ from ..policies.policy_set import Policies, assemble
 from ..rules import due_actions
 from ..storage import layout, lookup
 from ..storage.clone import GitStore
-from ..storage.interface import Entry, Invalid, Progress, Used
+from ..storage.interface import Entry, Invalid, Progress
 from ..storage.snapshot import GitSnapshot
+from . import figures, timeline
 from . import statistics as numbers
-from . import timeline
 from .statistics import ALWAYS, Period, ReviewerRow, Tally, Window
 
 # The longest time that the charts show by day, and by week. Longer times are shown by month.
@@ -98,9 +98,7 @@ def report(
     """
     if team == "":
         raise BadInput(problem="the team to report on is empty")
-    store = opened(path, progress)
-    try:
-        snapshot = lookup.snapshot(store, rev, fetch=fetch)
+    with reading(path, rev, fetch=fetch, progress=progress) as (store, snapshot):
         read = _read(store, snapshot, team, window)
         policies = assemble(*snapshot.policies())
         records = [entry.record for entry in read.entries]
@@ -133,8 +131,6 @@ def report(
             _in_order(_cases(read, policies, now)),
             tuple(read.invalid),
         )
-    finally:
-        store.close()
 
 
 class _Read(NamedTuple):
@@ -155,9 +151,9 @@ def _read(store: GitStore, snapshot: GitSnapshot, team: str | None, window: Wind
     known: dict[str, tuple[str, Record]] = {}
 
     def add_entries() -> None:
-        for entry in _entries(snapshot, dict(known.values()), read.invalid, read.used):
+        for entry in figures.entries(snapshot, read.invalid, read.used, dict(known.values())):
             if (team is None or entry.record.route.team_id == team) and _is_relevant(entry.record, window):
-                read.entries.append(entry)
+                read.entries.append(entry._replace(record=_without_unused_keys(entry.record)))
 
     # Without a window, the final states come from history, which is read anyway. Otherwise the events of
     # other escalations are not kept.
@@ -178,19 +174,6 @@ def _read(store: GitStore, snapshot: GitSnapshot, team: str | None, window: Wind
     if everything:
         add_entries()
     return read
-
-
-def _entries(
-    snapshot: GitSnapshot, known: Mapping[str, Record], invalid: list[Invalid], used: dict[str, Release]
-) -> Iterator[Entry]:
-    """Every record, without the keys that no number needs. Unreadable files are collected separately."""
-    for _, _, item in snapshot.everything(known):
-        if isinstance(item, Entry):
-            yield Entry(_without_unused_keys(item.record), item.path, item.blob)
-        elif isinstance(item, Used):
-            used[item.release.escalation_id] = item.release
-        elif isinstance(item, Invalid):
-            invalid.append(item)
 
 
 def _without_unused_keys(record: Record) -> Record:

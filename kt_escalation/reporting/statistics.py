@@ -147,22 +147,8 @@ class _Group:
     reversals: int = 0
 
     def row(self, key: str | None) -> Row:
-        return Row(
-            key,
-            self.raised,
-            self.resolved,
-            self.open,
-            self.overdue,
-            self.outcomes,
-            self.released,
-            self.executed,
-            self.unused,
-            spans(self.to_claim),
-            spans(self.to_resolve),
-            self.second_reviews,
-            self.reopened,
-            self.reversals,
-        )
+        counts = {name: value for name, value in vars(self).items() if name not in ("to_claim", "to_resolve")}
+        return Row(key, time_to_claim=spans(self.to_claim), time_to_resolve=spans(self.to_resolve), **counts)
 
 
 def nothing(key: str | None) -> Row:
