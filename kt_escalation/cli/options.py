@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import wraps
@@ -18,7 +18,7 @@ from ..errors import BadInput, Usage
 from ..model.ids import is_escalation_id
 from ..model.text import visible
 from ..model.times import parse_duration, parse_time
-from .stores import folder, only_one, work
+from .stores import folder, work
 
 #: A name that a shell can export (POSIX, 8.1, environment variable definition).
 VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -32,6 +32,30 @@ def _debug(ctx: click.Context, _: click.Parameter, debug: bool) -> None:
     if debug and os.environ.get("KT_LOG") != "debug":
         os.environ["KT_LOG"] = "debug"
         ctx.find_root().call_on_close(lambda: os.environ.pop("KT_LOG", None))
+
+
+def flag(*words: str, **more: Any) -> Callable[[F], F]:
+    """An option without a value: its names, and its help."""
+    *names, told = words
+    return click.option(*names, is_flag=True, help=told, **more)
+
+
+def takes(*words: str, **more: Any) -> Callable[[F], F]:
+    """An option with a value: its names, the word that stands for the value, and its help."""
+    *names, metavar, told = words
+    return click.option(*names, metavar=metavar, help=told, **more)
+
+
+def takes_time(*words: str, **more: Any) -> Callable[[F], F]:
+    """An option whose value is a duration, in seconds: its names, and its help."""
+    *names, told = words
+    return takes(*names, "TIME", told, type=SPAN, **more)
+
+
+def chooses(*words: Any, **more: Any) -> Callable[[F], F]:
+    """An option with one of some words as its value: its names, the words, and its help."""
+    *names, choices, told = words
+    return click.option(*names, type=click.Choice(choices), help=told, **more)
 
 
 def in_folder(
@@ -55,12 +79,12 @@ def in_folder(
     return decorated
 
 
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON. Errors are JSON on stderr.")
+_AS_JSON = flag("--json", "as_json", "Print JSON. Errors are JSON on stderr.")
 
 
 def in_one_store(function: F) -> F:
-    """The option of commands that work on one store: `-C`."""
-    return in_folder("Work in this folder's repository.", lambda _, __, value: only_one(value))(function)
+    """The option of commands that work on one store: `-C`. ``repo`` is the store's folder, also without it."""
+    return in_folder("Work in this folder's repository.", lambda ctx, _, named: folder(ctx, named))(function)
 
 
 def common(function: F) -> F:
@@ -75,16 +99,14 @@ def common_to_several(function: F) -> F:
     )
 
 
-_REV = click.option(
-    "--rev", metavar="REV", help="Read this revision instead of the newest one that is known here."
-)
+_REV = takes("--rev", "REV", "Read this revision instead of the newest one that is known here.")
 #: How long a terminal waits for the remote before it shows what is known here.
 ASK_SECONDS = 2.0
 
 
 def reads(function: F) -> F:
     """The options of commands that read committed state."""
-    function = click.option("--fetch", is_flag=True, help="Fetch from the remote first.")(function)
+    function = flag("--fetch", "Fetch from the remote first.")(function)
     return _REV(function)
 
 
@@ -122,27 +144,24 @@ def changes(function: F) -> F:
 def writes(function: F) -> F:
     """The options of commands that write to a store."""
     function = changes(function)
-    function = click.option(
+    function = takes_time(
         "--retry-timeout",
-        type=SPAN,
+        "How long to keep trying to commit and push before giving up (default 30s).",
         default=30.0,
-        metavar="TIME",
-        help="How long to keep trying to commit and push before giving up (default 30s).",
     )(function)
-    return click.option(
-        "--lock-timeout",
-        type=SPAN,
-        default=60.0,
-        metavar="TIME",
-        help="How long to wait for the clone's lock (default 60s).",
-    )(function)
+    return takes_time("--lock-timeout", "How long to wait for the clone's lock (default 60s).", default=60.0)(
+        function
+    )
 
 
-PARTIAL = click.option(
+PARTIAL = flag(
     "--partial",
-    is_flag=True,
-    help="If some cannot be done, do the others, and exit 0 if any was done. Without it, all or nothing.",
+    "If some cannot be done, do the others, and exit 0 if any was done. Without it, all or nothing.",
 )
+
+
+REASON = takes("--reason", "TEXT", "Why. The text is kept in history for ever.", required=True)
+CLAIM_ID = takes("--claim-id", "TOKEN", "Refuse if this is not the current claim.")
 
 
 def _no_id_for_a_branch(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
@@ -174,7 +193,7 @@ def begun_ids(ctx: click.Context, _: click.Parameter, begun: str) -> list[Comple
     from ..read_store import ReadStore
 
     # A shell that completes while somebody types cannot show an error.
-    with suppress(Exception), ReadStore.open(folder(ctx, ctx.params.get("repo"))) as shelf:
+    with suppress(Exception), ReadStore.open(_folder_of(ctx)) as shelf:
         rows = shelf.rows(Query(limit=0)).page.rows
         found = [
             CompletionItem(
@@ -185,6 +204,17 @@ def begun_ids(ctx: click.Context, _: click.Parameter, begun: str) -> list[Comple
         ]
         return found or [CompletionItem(name) for name in shelf.resolved_ids(begun)]
     return []
+
+
+def _folder_of(ctx: click.Context) -> str:
+    """The store's folder while a shell completes. Commands for several stores have a list."""
+    repo = ctx.params.get("repo") or ()
+    return repo if isinstance(repo, str) else folder(ctx, repo)
+
+
+def commit_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options about committing that a command has, as keywords of the store's methods."""
+    return {key: given[key] for key in ("claim_id", "branch", "partial") if key in given}
 
 
 def takes_ids(*, required: bool = True, one: bool = False, begun: bool = False) -> Callable[[F], F]:
@@ -214,12 +244,12 @@ def takes_ids(*, required: bool = True, one: bool = False, begun: bool = False) 
             return function(*args, **given)
 
         for option in (
-            click.option(
+            takes(
                 "--request-id",
                 "request_ids",
+                "ID",
+                "The one that was raised for this request of the gateway.",
                 multiple=True,
-                metavar="ID",
-                help="The one that was raised for this request of the gateway.",
             ),
             click.option(
                 "--id",

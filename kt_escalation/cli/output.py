@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
@@ -14,12 +14,13 @@ from ..model.text import visible
 from ..model.times import format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from ..model.record import Record
     from ..multistore import Taken
     from ..results import Decision, Result
+    from ..storage.interface import Invalid
 
 _DO = {
     "approved": "release the request as it is",
@@ -39,8 +40,7 @@ def report(
     ``done`` is the sentence for one changed record, ``same`` for an unchanged one. ``propose`` completes the
     sentence that begins "proposed to".
     """
-    for text in result.warnings:
-        warn(text)
+    warn(*result.warnings)
     if as_json:
         put_json(as_json_of(result, several))
         return
@@ -77,8 +77,7 @@ def report(
 def report_of_several(taken: Taken, as_json: bool, several: bool, done: str, same: str) -> None:
     """Print the results of an action in several stores, each with the name of its store."""
     for path, result in taken.results:
-        for text in result.warnings:
-            warn(f"{path}: {text}")
+        warn(*(f"{path}: {text}" for text in result.warnings))
     if as_json and not several:
         [(path, result)] = taken.results
         put_json({"store": path, **as_json_of(result, several=False)})
@@ -94,8 +93,7 @@ def report_of_several(taken: Taken, as_json: bool, several: bool, done: str, sam
                 "changed": any(result.changed for _, result in taken.results),
                 "unchanged": sum(result.unchanged for _, result in taken.results),
                 "failed": [
-                    {"store": path, "code": error.code, "message": error.message}
-                    for path, error in taken.faults
+                    {"store": path, **attributes(error, "code", "message")} for path, error in taken.faults
                 ],
             }
         )
@@ -164,18 +162,15 @@ def as_json_of(result: Result, several: bool) -> dict[str, Any]:
     return {
         "escalations": [record.as_dict() for record in result.records],
         **one,
-        "unchanged": result.unchanged,
-        "skipped": result.skipped,
+        **attributes(result, "unchanged", "skipped"),
         "failed": [failure.as_json() for failure in result.failed],
     }
 
 
 def change_as_json(result: Result) -> dict[str, Any]:
     """The JSON of an action's commit."""
-    one: dict[str, Any] = {"commit": result.commit, "changed": result.changed}
-    if result.proposed:
-        one |= {"proposed": True, "branch": result.branch, "request_url": result.request_url}
-    return one
+    names = ("proposed", "branch", "request_url") if result.proposed else ()
+    return attributes(result, "commit", "changed", *names)
 
 
 def decisions_as_json(result: Result, several: bool) -> dict[str, Any]:
@@ -227,6 +222,16 @@ def for_people(text: str, stream: TextIO) -> str:
     return visible(text)
 
 
+def attributes(value: object, *names: str) -> dict[str, Any]:
+    """Some attributes of a value by name, in this order."""
+    return {name: getattr(value, name) for name in names}
+
+
+def unreadable(items: Iterable[Invalid]) -> list[dict[str, str]]:
+    """The JSON of files that cannot be read."""
+    return [attributes(item, "path", "error") for item in items]
+
+
 def put_json(value: Any) -> None:
     """Print one JSON document. Everything but plain ASCII is escaped, so nothing in it controls a terminal."""
     click.echo(json.dumps(value, indent=2))
@@ -252,7 +257,13 @@ def _discard(stream: TextIO) -> None:
         stream.flush()
 
 
-def warn(text: str) -> None:
-    """Print a warning to stderr. An error in doing so does not change the exit code."""
-    with suppress(OSError):
-        click.echo(f"kt: {for_people(text, sys.stderr)}", err=True)
+def warn(*texts: str) -> None:
+    """Print warnings to stderr. An error in doing so does not change the exit code."""
+    for text in texts:
+        with suppress(OSError):
+            click.echo(f"kt: {for_people(text, sys.stderr)}", err=True)
+
+
+def exit_with(code: int) -> NoReturn:
+    """End the command with an exit code that is no error."""
+    click.get_current_context().exit(code)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import click
 
@@ -14,8 +14,8 @@ from ..errors import Usage
 from .terminal.progress import drawn
 
 if TYPE_CHECKING:
+    from ..actions.options import OpenOptions
     from ..storage.effect import Effect
-    from ..storage.interface import Progress
     from ..store import Store
 
 T = TypeVar("T")
@@ -45,63 +45,43 @@ class Work:
 work = Work()
 
 
-@contextmanager
-def store_of(
-    ctx: click.Context,
-    repo: str | None,
-    *,
-    lock_timeout: float = 60.0,
-    retry_timeout: float = 30.0,
-    follow_checkout: bool = True,
-    progress: Progress | None = None,
-) -> Iterator[Store]:
-    """Open the store of the command line: `-C`, else KT_REPO, else the current folder's."""
+def store_of(where: str, **options: Unpack[OpenOptions]) -> Store:
+    """Open a store, and record the effects of what the command does with it."""
     from ..store import Store
 
-    with Store.open(
-        folder(ctx, repo),
-        lock_timeout=lock_timeout,
-        retry_timeout=retry_timeout,
-        follow_checkout=follow_checkout,
-        progress=progress,
-        on_effect=work.effects.append,
-    ) as store:
-        yield store
+    options["on_effect"] = work.effects.append
+    return Store.open(where, **options)
 
 
 @contextmanager
-def writing_store(
-    ctx: click.Context, given: dict[str, Any], *, follow_checkout: bool = True
-) -> Iterator[Store]:
+def writing_store(given: Mapping[str, Any], *, follow_checkout: bool = True) -> Iterator[Store]:
     """Open the store for a command that writes, with its timeouts, and show progress."""
+    timeouts = {key: given[key] for key in ("lock_timeout", "retry_timeout")}
     with (
         drawn() as progress,
-        store_of(
-            ctx,
-            given["repo"],
-            lock_timeout=given["lock_timeout"],
-            retry_timeout=given["retry_timeout"],
-            follow_checkout=follow_checkout,
-            progress=progress,
-        ) as store,
+        store_of(given["repo"], follow_checkout=follow_checkout, progress=progress, **timeouts) as store,
     ):
         yield store
 
 
-def folder(ctx: click.Context, repo: str | None) -> str:
-    """The folder of the command line. Raises Usage if it names several."""
-    return only_one(_named(ctx, (repo,) if repo else ())) or "."
+def folder(ctx: click.Context, repo: Sequence[str]) -> str:
+    """The folder of a command that works on one store: `-C`, else KT_REPO, else the current one. Raises Usage."""
+    named = _named(ctx, repo)
+    if len(named) > 1:
+        raise Usage(
+            problem=f"this works on one store, and -C names {len(named)}",
+            hint="give one of them; `list` and `claim --next` take several",
+        )
+    return named[0] if named else "."
 
 
-def in_stores(
-    ctx: click.Context, repo: tuple[str, ...], one: Callable[[str], T], several: Callable[[Sequence[str]], T]
-) -> T:
+def in_stores(repo: Sequence[str], one: Callable[[str], T], several: Callable[[Sequence[str]], T]) -> T:
     """Call ``one`` with the only store of the command line, or ``several`` with its stores.
 
     Several stores are named with `-C`. If no store is named, and the current folder is in none, they are
     those of `kt.store` in the user's git configuration.
     """
-    named = _named(ctx, repo)
+    named = _named(click.get_current_context(), repo)
     if not named:
         from .. import multistore
 
@@ -113,16 +93,6 @@ def in_stores(
     return several(named) if len(named) > 1 else one(named[0])
 
 
-def _named(ctx: click.Context, repo: tuple[str, ...]) -> Sequence[str]:
+def _named(ctx: click.Context, repo: Sequence[str]) -> Sequence[str]:
     """The folders of `-C`, from the command or else its groups, else of KT_REPO, without repetitions."""
     return list(dict.fromkeys(repo or ctx.obj or filter(None, [os.environ.get("KT_REPO")])))
-
-
-def only_one(named: Sequence[str]) -> str | None:
-    """The folder of a command that works on one store, or None if none is named. Raises Usage."""
-    if len(named) > 1:
-        raise Usage(
-            problem=f"this works on one store, and -C names {len(named)}",
-            hint="give one of them; `list` and `claim --next` take several",
-        )
-    return named[0] if named else None

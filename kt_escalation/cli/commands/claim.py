@@ -12,18 +12,23 @@ from ...errors import Interrupted, OutcomeUnknown, Usage
 from ...model.vocabulary import CATEGORIES, DECISIONS
 from ..app import escalation
 from ..options import (
+    CLAIM_ID,
     PARTIAL,
     Count,
     called,
+    chooses,
+    commit_options,
     common,
     common_to_several,
+    flag,
     proposes,
     read_file,
+    takes,
     takes_ids,
     writes,
 )
-from ..output import report, report_decision, report_of_several, warn
-from ..stores import in_stores, only_one, work, writing_store
+from ..output import exit_with, report, report_decision, report_of_several, warn
+from ..stores import folder, in_stores, work, writing_store
 from ..terminal.progress import drawn
 
 if TYPE_CHECKING:
@@ -35,26 +40,20 @@ if TYPE_CHECKING:
 
 @escalation.command("claim", short_help="Take an escalation for review.")
 @takes_ids(required=False)
-@click.option(
-    "--next",
-    "take_next",
-    is_flag=True,
-    help="Take the most severe escalation that you may review; among equals, the oldest.",
-)
-@click.option("--team", metavar="TEAM", help="With --next: only escalations of this team.")
-@click.option("--count", type=Count(min=1), metavar="N", help="With --next: take up to this many.")
-@click.option("--renew", is_flag=True, help="With an id: extend your claim by a whole lease, from now.")
-@click.option(
+@flag("--next", "take_next", "Take the most severe escalation that you may review; among equals, the oldest.")
+@takes("--team", "TEAM", "With --next: only escalations of this team.")
+@takes("--count", "N", "With --next: take up to this many.", type=Count(min=1))
+@flag("--renew", "With an id: extend your claim by a whole lease, from now.")
+@takes(
     "--claim-id",
-    metavar="TOKEN",
-    help="Your own token for this claim. The same token again is a repeat; a different one is a conflict.",
+    "TOKEN",
+    "Your own token for this claim. The same token again is a repeat; a different one is a conflict.",
 )
 @PARTIAL
 @proposes
 @writes
 @common_to_several
-@click.pass_context
-def claim_command(ctx: click.Context, /, **given: Any) -> None:
+def claim_command(**given: Any) -> None:
     """Take an escalation for review. Only one reviewer can hold it at a time.
 
     Exits 0 if you hold it on the remote, 6 if somebody else holds it, and 7 if there is nothing to
@@ -74,34 +73,25 @@ def claim_command(ctx: click.Context, /, **given: Any) -> None:
         raise Usage(problem="--renew goes with an id")
     if given["take_next"]:
         in_stores(
-            ctx,
             given["repo"],
-            lambda path: _claim(ctx, {**given, "repo": path}, wanted),
-            lambda paths: _claim_next_of_several(ctx, paths, given),
+            lambda path: _claim({**given, "repo": path}, wanted),
+            lambda paths: _claim_next_of_several(paths, given),
         )
     else:
-        _claim(ctx, {**given, "repo": only_one(given["repo"])}, wanted)
+        _claim({**given, "repo": folder(click.get_current_context(), given["repo"])}, wanted)
 
 
-def _claim(ctx: click.Context, given: dict[str, Any], wanted: list[str]) -> None:
+def _claim(given: dict[str, Any], wanted: list[str]) -> None:
     """Claim or renew claims in one store."""
     several = given["several"] or given["count"] is not None
-    with writing_store(ctx, given) as store:
+    with writing_store(given) as store:
         if given["renew"]:
-            result = store.renew_many(
-                wanted, claim_id=given["claim_id"], partial=given["partial"], branch=given["branch"]
-            )
+            result = store.renew_many(wanted, **commit_options(given))
         elif given["take_next"]:
-            result = store.claim_next(
-                team=given["team"],
-                count=given["count"] or 1,
-                claim_id=given["claim_id"],
-                branch=given["branch"],
-            )
+            options = {key: given[key] for key in ("team", "claim_id", "branch")}
+            result = store.claim_next(count=given["count"] or 1, **options)
         else:
-            result = store.claim_many(
-                wanted, claim_id=given["claim_id"], partial=given["partial"], branch=given["branch"]
-            )
+            result = store.claim_many(wanted, **commit_options(given))
     _warn_of_lapsed(result, given)
     done = (
         f"{'renewed' if given['renew'] else 'claimed'} {{id}} (claim {{claim}}){{until}} in commit {{commit}}"
@@ -118,23 +108,16 @@ def _warn_of_lapsed(result: Result, given: dict[str, Any]) -> None:
             warn(f"{before.escalation_id}: the lapsed claim of {before.claim.claimed_by} is over")
 
 
-def _claim_next_of_several(ctx: click.Context, paths: Sequence[str], given: dict[str, Any]) -> None:
+def _claim_next_of_several(paths: Sequence[str], given: dict[str, Any]) -> None:
     """Claim the next escalations of several stores."""
     from ... import multistore
 
     if given["branch"] is not None:
         raise Usage(problem="--branch proposes in one store, and several are named", hint="name one with -C")
     with drawn() as progress:
-        taken = multistore.claim_next(
-            paths,
-            team=given["team"],
-            count=given["count"] or 1,
-            claim_id=given["claim_id"],
-            lock_timeout=given["lock_timeout"],
-            retry_timeout=given["retry_timeout"],
-            progress=progress,
-            on_effect=work.effects.append,
-        )
+        options = {key: given[key] for key in ("team", "claim_id", "lock_timeout", "retry_timeout")}
+        options |= {"progress": progress, "on_effect": work.effects.append}
+        taken = multistore.claim_next(paths, count=given["count"] or 1, **options)
     for path, error in taken.faults:
         warn(f"{path}: {error.message}")
     for _, result in taken.results:
@@ -149,24 +132,19 @@ def _claim_next_of_several(ctx: click.Context, paths: Sequence[str], given: dict
     last = multistore.ending(taken.faults)
     # Claims in other stores stay, so only an unknown outcome changes the exit code; ^C does not.
     if last and isinstance(last.error, OutcomeUnknown):
-        ctx.exit(last.error.exit_code)
+        exit_with(last.error.exit_code)
 
 
 @escalation.command("unclaim", short_help="Give an escalation that you hold back to the queue.")
 @takes_ids()
-@click.option("--claim-id", metavar="TOKEN", help="Refuse if this is not the current claim.")
-@click.option(
-    "--force",
-    is_flag=True,
-    help="Give back an escalation that somebody else holds. For admins; needs --reason.",
-)
-@click.option("--reason", metavar="TEXT", help="With --force: the reason. It is added as a note.")
+@CLAIM_ID
+@flag("--force", "Give back an escalation that somebody else holds. For admins; needs --reason.")
+@takes("--reason", "TEXT", "With --force: the reason. It is added as a note.")
 @PARTIAL
 @proposes
 @writes
 @common
-@click.pass_context
-def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
+def unclaim_command(**given: Any) -> None:
     """Give an escalation that you hold back to the queue.
 
     With --force, an admin takes it away from its holder. Without a roster, anyone may do so.
@@ -174,62 +152,43 @@ def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
     wanted = given["escalation_ids"]
     if given["force"] != (given["reason"] is not None):
         raise Usage(problem="--force and --reason go together", hint="say why with --reason TEXT")
-    with writing_store(ctx, given) as store:
-        result = store.unclaim_many(
-            wanted,
-            claim_id=given["claim_id"],
-            force_reason=given["reason"],
-            partial=given["partial"],
-            branch=given["branch"],
-        )
-    several = given["several"]
+    with writing_store(given) as store:
+        result = store.unclaim_many(wanted, force_reason=given["reason"], **commit_options(given))
     done, same = "gave {id} back in commit {commit}", "{id} is in the queue already"
-    report(result, given["as_json"], several, done, same, "give {id} back")
+    report(result, given["as_json"], given["several"], done, same, "give {id} back")
 
 
 @escalation.command("resolve", short_help="Decide an escalation that you hold.")
 @takes_ids()
-@click.option(
+@takes(
     "--outcome",
     "--resolution",
     "outcome",
+    "OUTCOME",
+    "approved, redacted, rewritten or denied. These verbs work too: approve, allow, redact, rewrite, deny, reject, block.",
     required=True,
-    metavar="OUTCOME",
     shell_complete=lambda _, __, begun: [word for word in DECISIONS if word.startswith(begun)],
-    help="approved, redacted, rewritten or denied. These verbs work too: approve, allow, redact, rewrite, deny, reject, block.",
 )
-@click.option(
-    "--reason",
-    "--note",
-    "reason",
-    required=True,
-    metavar="TEXT",
-    help="Why. The text is kept in history for ever.",
-)
-@click.option("--category", type=click.Choice(CATEGORIES), help="What kind of case it was, for statistics.")
-@click.option("--claim-id", metavar="TOKEN", help="Refuse if this is not the current claim.")
-@click.option(
-    "--shown",
-    metavar="DIGEST",
-    help="Refuse if the record has changed since `get` printed this digest (`shown`).",
-)
-@click.option(
+@takes("--reason", "--note", "reason", "TEXT", "Why. The text is kept in history for ever.", required=True)
+@chooses("--category", CATEGORIES, "What kind of case it was, for statistics.")
+@CLAIM_ID
+@takes("--shown", "DIGEST", "Refuse if the record has changed since `get` printed this digest (`shown`).")
+@takes(
     "--amendment",
-    metavar="FILE",
-    help="With redacted or rewritten: what the request is released as, JSON or text; - reads stdin.",
+    "FILE",
+    "With redacted or rewritten: what the request is released as, JSON or text; - reads stdin.",
 )
-@click.option(
+@takes(
     "--media-type",
-    metavar="TYPE",
-    help="With --amendment: what the file holds (default: JSON if it parses as such, else text).",
+    "TYPE",
+    "With --amendment: what the file holds (default: JSON if it parses as such, else text).",
 )
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation at a terminal.")
+@flag("--yes", "Do not ask for confirmation at a terminal.")
 @PARTIAL
 @proposes
 @writes
 @common
-@click.pass_context
-def resolve_command(ctx: click.Context, /, **given: Any) -> None:
+def resolve_command(**given: Any) -> None:
     """Decide an escalation that you hold, with an outcome and a reason.
 
     "approved" releases the request. "redacted" and "rewritten" release it with changes. "denied" does
@@ -244,23 +203,20 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
         amendment = amendments.read(data, given["media_type"], name=called(given["amendment"]))
     elif given["media_type"] is not None:
         raise Usage(problem="--media-type goes with --amendment")
-    with writing_store(ctx, given) as store:
+    with writing_store(given) as store:
         decide = partial(
             store.resolve_many,
             wanted,
             given["outcome"],
             given["reason"],
             category=given["category"],
-            claim_id=given["claim_id"],
             shown=given["shown"],
             amendment=amendment,
-            partial=given["partial"],
-            branch=given["branch"],
+            **commit_options(given),
         )
         if not given["yes"] and sys.stdin.isatty() and sys.stderr.isatty():
             before = decide(dry_run=True)
-            for text in before.warnings:
-                warn(text)
+            warn(*before.warnings)
             _confirm(before.replaced, given["outcome"])
         result = decide()
     report_decision(result, given["as_json"], given["several"])
@@ -289,14 +245,13 @@ def _confirm(records: Sequence[Record], outcome: str) -> None:
 
 @escalation.command("note", short_help="Add a note to an open escalation.")
 @takes_ids(one=True)
-@click.option("--text", required=True, metavar="TEXT", help="The text of the note.")
+@takes("--text", "TEXT", "The text of the note.", required=True)
 @proposes
 @writes
 @common
-@click.pass_context
-def note_command(ctx: click.Context, /, **given: Any) -> None:
+def note_command(**given: Any) -> None:
     """Add a note to an open escalation. Reviewers see it with the escalation."""
-    with writing_store(ctx, given) as store:
-        result = store.note(given["escalation_id"], given["text"], branch=given["branch"])
+    with writing_store(given) as store:
+        result = store.note(given["escalation_id"], given["text"], **commit_options(given))
     done, same = "noted on {id} in commit {commit}", "{id} has that note already"
     report(result, given["as_json"], False, done, same, "add a note to {id}")

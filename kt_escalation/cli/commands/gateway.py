@@ -17,69 +17,54 @@ import click
 
 from ...errors import BadInput, MissingExtra
 from ..app import gateway
-from ..options import SPAN, Count, in_one_store
+from ..options import Count, chooses, in_one_store, takes, takes_time
 from ..output import warn
-from ..stores import folder, work
+from ..stores import work
 
 _LONGEST_TOKEN = 4096
-_JOURNAL = click.option(
+_JOURNAL = takes(
     "--journal",
-    metavar="DIR",
-    help="The folder for the journal of releases (default: below $XDG_STATE_HOME or ~/.local/state).",
+    "DIR",
+    "The folder for the journal of releases (default: below $XDG_STATE_HOME or ~/.local/state).",
 )
 
 
 @gateway.command("serve", short_help="Hold requests over HTTP.")
-@click.option(
+@takes(
     "--listen",
+    "HOST:PORT",
+    "Listen here. Port 0 takes a free one.",
     default="127.0.0.1:8181",
     show_default=True,
-    metavar="HOST:PORT",
-    help="Listen here. Port 0 takes a free one.",
 )
-@click.option(
+@takes(
     "--token-file",
+    "FILE",
+    "The first line is the token that callers give, as `Authorization: Bearer` or `x-api-key`.",
     required=True,
-    metavar="FILE",
-    help="The first line is the token that callers give, as `Authorization: Bearer` or `x-api-key`.",
 )
-@click.option(
-    "--hold",
-    type=SPAN,
-    default=25.0,
-    metavar="TIME",
-    help="How long to hold a request, unless it says otherwise (default 25s, at most 5m).",
+@takes_time(
+    "--hold", "How long to hold a request, unless it says otherwise (default 25s, at most 5m).", default=25.0
 )
-@click.option(
-    "--max-held",
-    type=Count(min=1),
-    default=1000,
-    metavar="N",
-    help="Hold at most this many at once (default 1000).",
-)
-@click.option(
+@takes("--max-held", "N", "Hold at most this many at once (default 1000).", type=Count(min=1), default=1000)
+@takes(
     "--excerpt",
+    "N",
+    "Put this many characters of a text into git, where reviewers see them (default 0).",
     type=Count(min=0),
     default=0,
-    metavar="N",
-    help="Put this many characters of a text into git, where reviewers see them (default 0).",
 )
-@click.option(
-    "--header", "headers", multiple=True, metavar="NAME", help="Show reviewers this header. May be repeated."
-)
-@click.option(
+@takes("--header", "headers", "NAME", "Show reviewers this header. May be repeated.", multiple=True)
+@chooses(
     "--on-cancel",
-    type=click.Choice(["keep", "withdraw"]),
+    ["keep", "withdraw"],
+    "What happens to a review when its caller disconnects.",
     default="keep",
     show_default=True,
-    help="What happens to a review when its caller disconnects.",
 )
 @_JOURNAL
 @in_one_store
-@click.pass_context
-def serve_command(
-    ctx: click.Context, /, repo: str | None, listen: str, token_file: str, **given: Any
-) -> None:
+def serve_command(repo: str, listen: str, token_file: str, journal: str | None, **given: Any) -> None:
     """Raise escalations for other programs, hold their requests, and answer with the decisions.
 
     The command prints one line, its address, and runs until SIGTERM or ^C. Then it answers every held request
@@ -93,19 +78,11 @@ def serve_command(
 
     work.begin_session()
     _require_hold(given["hold"])
-    where = folder(ctx, repo)
-    options = service.Options(
-        token=_token(token_file),
-        hold=given["hold"],
-        max_held=given["max_held"],
-        excerpt=given["excerpt"],
-        headers=_headers(given["headers"]),
-        on_cancel=given["on_cancel"],
-        hidden=_hidden(where),
-    )
+    given |= {"token": _token(token_file), "headers": _headers(given["headers"])}
+    options = service.Options(hidden=_hidden(repo), **given)
 
     async def run() -> None:
-        async with AsyncGateway.open(where, journal_folder=given["journal"], tell=warn) as opened:
+        async with AsyncGateway.open(repo, journal_folder=journal, tell=warn) as opened:
             with server.listening(listen) as listener:
 
                 def ready() -> None:
@@ -118,17 +95,10 @@ def serve_command(
 
 
 @gateway.command("mcp", short_help="Hold requests of agents over MCP.")
-@click.option(
-    "--hold",
-    type=SPAN,
-    default=25.0,
-    metavar="TIME",
-    help="Hold a call at most this long (default 25s, at most 5m).",
-)
+@takes_time("--hold", "Hold a call at most this long (default 25s, at most 5m).", default=25.0)
 @_JOURNAL
 @in_one_store
-@click.pass_context
-def mcp_command(ctx: click.Context, /, repo: str | None, hold: float, journal: str | None) -> None:
+def mcp_command(repo: str, hold: float, journal: str | None) -> None:
     """Serve the Model Context Protocol on stdin and stdout: agents ask for reviews and get decisions.
 
     The tools are request_review, await_review, get_review, list_reviews and withdraw_review. No tool can
@@ -142,11 +112,10 @@ def mcp_command(ctx: click.Context, /, repo: str | None, hold: float, journal: s
 
     work.begin_session()
     _require_hold(hold)
-    where = folder(ctx, repo)
-    options = mcp.Options(hold, _hidden(where))
+    options = mcp.Options(hold, _hidden(repo))
 
     async def run() -> None:
-        async with AsyncGateway.open(where, journal_folder=journal, tell=warn) as opened:
+        async with AsyncGateway.open(repo, journal_folder=journal, tell=warn) as opened:
             await mcp.serve(opened, options)
 
     asyncio.run(run())

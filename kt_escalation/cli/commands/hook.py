@@ -17,8 +17,8 @@ import click
 from ...errors import AnswerIsNo, BadInput, KtError
 from ...model.text import plural, visible
 from ..app import escalation
-from ..options import SPAN, VARIABLE, changes, common
-from ..output import put_json, warn
+from ..options import SPAN, VARIABLE, changes, common, flag, takes, takes_time
+from ..output import attributes, exit_with, put_json, warn
 
 #: How long the server's hook may take, in seconds; hosts stop hooks that take longer.
 HOOK_SECONDS = 4.0
@@ -44,66 +44,39 @@ class _Size(click.ParamType[int]):
 
 
 SIZE = _Size()
-_SERVER = click.option(
-    "--server", "server", required=True, metavar="REPO", help="The bare repository on the server."
-)
+_SERVER = takes("--server", "server", "REPO", "The bare repository on the server.", required=True)
 
 
 @hook.command("install", short_help="Install the hook in a repository on a server.")
 @_SERVER
-@click.option(
-    "--branch",
-    metavar="NAME",
-    help="The branch to guard (sets kt.branch there). Default: the branch that HEAD names.",
+@takes("--branch", "NAME", "The branch to guard (sets kt.branch there). Default: the branch that HEAD names.")
+@takes("--root", "DIR", "The store's folder in the repository (sets kt.root there).")
+@takes(
+    "--pusher-from", "VAR", "The environment variable with the pusher's name. A push without it is refused."
 )
-@click.option("--root", metavar="DIR", help="The store's folder in the repository (sets kt.root there).")
-@click.option(
-    "--pusher-from",
-    metavar="VAR",
-    help="The environment variable with the pusher's name. A push without it is refused.",
-)
-@click.option(
+@takes(
     "--logins",
-    metavar="FORGE",
-    help="These names are logins of this forge (github, gitlab, gitea, forgejo, gitolite, ...). They are compared "
+    "FORGE",
+    "These names are logins of this forge (github, gitlab, gitea, forgejo, gitolite, ...). They are compared "
     "with the roster's logins, not with ids or e-mails.",
 )
-@click.option(
-    "--timeout",
-    type=SPAN,
-    metavar="TIME",
-    help="Refuse a push that takes longer than this to judge (default 4s).",
+@takes_time("--timeout", "Refuse a push that takes longer than this to judge (default 4s).")
+@takes(
+    "--memory", "SIZE", "Refuse a push that takes more memory than this to judge (default 512m).", type=SIZE
 )
-@click.option(
-    "--memory",
-    type=SIZE,
-    metavar="SIZE",
-    help="Refuse a push that takes more memory than this to judge (default 512m).",
-)
-@click.option("--force", is_flag=True, help="Install even in a working clone.")
+@flag("--force", "Install even in a working clone.")
 @changes
 @common
-def install_command(
-    server: str,
-    branch: str | None,
-    root: str | None,
-    pusher_from: str | None,
-    logins: str | None,
-    timeout: float | None,
-    memory: int | None,
-    force: bool,
-    repo: str | None,
-    as_json: bool,
-) -> None:
+def install_command(timeout: float | None, memory: int | None, **given: Any) -> None:
     """Install a pre-receive hook that refuses any push of an illegal step to the store branch.
 
     It also lets git check each pushed object (receive.fsckObjects), limits the time and memory of a push, and
     keeps the given options in the repository's configuration. Variables that name the pusher: GL_USERNAME on
     GitLab, GL_USER with gitolite, GITEA_PUSHER_NAME on Gitea and Forgejo, REMOTE_USER over HTTP.
     """
-    del repo
     from ...audit import hosting
 
+    pusher_from = given["pusher_from"]
     if pusher_from is not None and not VARIABLE.fullmatch(pusher_from):
         raise BadInput(
             problem=f"--pusher-from is {pusher_from[:40]!r}, which is not the name of a variable; give one such as REMOTE_USER"
@@ -112,22 +85,12 @@ def install_command(
     options += ["--memory", str(memory)] if memory is not None else []
     # -I: the hook loads no modules from PYTHONPATH or from the repository's folder.
     command = [sys.executable, "-I", "-m", "kt_escalation", *_RECEIVE, *options]
-    done = hosting.install(
-        server, command, branch=branch, root=root, pusher_from=pusher_from, logins=logins, force=force
-    )
-    for text in done.warnings:
-        warn(text)
-    if as_json:
-        put_json(
-            {
-                "hook": str(done.path),
-                "changed": True,
-                "branch": done.branch,
-                "root": done.root,
-                "pusher_from": done.pusher_from,
-                "logins": done.logins,
-            }
-        )
+    settings = {key: given[key] for key in ("branch", "root", "pusher_from", "logins", "force")}
+    done = hosting.install(given["server"], command, **settings)
+    warn(*done.warnings)
+    if given["as_json"]:
+        guarded = attributes(done, "branch", "root", "pusher_from", "logins")
+        put_json({"hook": str(done.path), "changed": True, **guarded})
     else:
         click.echo(
             visible(f"installed {done.path}; it guards {_guarded(done.branch, done.root, done.pusher_from)}")
@@ -144,69 +107,46 @@ def _guarded(branch: str | None, root: str, pusher_from: str | None) -> str:
 
 @hook.command("status", short_help="Show what the hook guards, and whether it runs.")
 @_SERVER
-@click.option("--branch", metavar="NAME", help="Ask whether this branch is guarded.")
+@takes("--branch", "NAME", "Ask whether this branch is guarded.")
 @common
-@click.pass_context
-def status_command(
-    ctx: click.Context, server: str, branch: str | None, repo: str | None, as_json: bool
-) -> None:
+def status_command(**given: Any) -> None:
     """Show what guards a server's repository. Runs the hook once to see whether git would run it.
 
     Exits 1 if the store branch is not guarded.
     """
-    del repo
     from ...audit import hosting
 
-    found = hosting.status(server, branch=branch)
-    if as_json:
-        put_json(
-            {
-                "ok": found.ok,
-                "repository": str(found.repository),
-                "hooks_path": str(found.hooks_path),
-                "runs": found.runs,
-                "branch": found.branch,
-                "root": found.root,
-                "pusher_from": found.pusher_from,
-                "nobody_proven": found.nobody_proven,
-            }
-        )
+    found = hosting.status(given["server"], branch=given["branch"])
+    if given["as_json"]:
+        places = {"repository": str(found.repository), "hooks_path": str(found.hooks_path)}
+        facts = attributes(found, "runs", "branch", "root", "pusher_from", "nobody_proven")
+        put_json({"ok": found.ok, **places, **facts})
     elif found.ok:
         guarded = _guarded(found.branch, found.root, found.pusher_from)
         click.echo(visible(f"{found.repository}: the hook runs and guards {guarded}"))
     else:
         click.echo(visible(f"{found.repository}: not guarded"))
-    for text in (*found.problems, *found.warnings):
-        warn(text)
+    warn(*found.problems, *found.warnings)
     if not found.ok:
-        ctx.exit(AnswerIsNo.exit_code)
+        exit_with(AnswerIsNo.exit_code)
 
 
 @hook.command("uninstall", short_help="Remove the hook and its settings.")
 @_SERVER
 @changes
 @common
-def uninstall_command(server: str, repo: str | None, as_json: bool) -> None:
+def uninstall_command(**given: Any) -> None:
     """Remove the hook and its settings. Leaves other hooks alone."""
-    del repo
     from ...audit import hosting
 
-    gone = hosting.uninstall(server)
+    gone = hosting.uninstall(given["server"])
     changed = gone.path is not None or bool(gone.settings)
-    if as_json:
-        put_json(
-            {
-                "hook": str(gone.path) if gone.path else None,
-                "changed": changed,
-                "settings": list(gone.settings),
-            }
-        )
+    if given["as_json"]:
+        path = str(gone.path) if gone.path else None
+        put_json({"hook": path, "changed": changed, "settings": list(gone.settings)})
     elif changed:
-        click.echo(
-            visible(
-                f"removed {gone.path or 'no hook'}, and {plural(len(gone.settings), 'setting')} of the repository"
-            )
-        )
+        settings = plural(len(gone.settings), "setting")
+        click.echo(visible(f"removed {gone.path or 'no hook'}, and {settings} of the repository"))
     else:
         click.echo("there is no hook of kt's to remove")
 
@@ -220,9 +160,8 @@ MOST_LINES = 20
 
 @hook.command("pre-receive", hidden=True)
 @click.option("--timeout", type=SPAN, help="The --timeout of `hook install` (default 4s).")
-@click.option("--memory", type=SIZE, metavar="SIZE", help="The --memory of `hook install` (default 512m).")
-@click.pass_context
-def receive_command(ctx: click.Context, timeout: float | None, memory: int | None) -> None:
+@takes("--memory", "SIZE", "The --memory of `hook install` (default 512m).", type=SIZE)
+def receive_command(timeout: float | None, memory: int | None) -> None:
     """Run by the installed hook. Reads the old id, new id and ref of each update from stdin."""
     from ...audit import hosting
     from ...storage import server_hook
@@ -247,7 +186,7 @@ def receive_command(ctx: click.Context, timeout: float | None, memory: int | Non
             click.echo(f"{lead}kt: {visible(line)}", err=True)
             told += 1
     if told:
-        ctx.exit(AnswerIsNo.exit_code)
+        exit_with(AnswerIsNo.exit_code)
 
 
 def _received(updates: list[tuple[str, str, str]]) -> Iterator[str]:

@@ -7,9 +7,9 @@ import click
 from ...errors import Usage
 from ...model.text import visible
 from ..app import escalation
-from ..options import changes, common
+from ..options import changes, chooses, common, takes
 from ..output import on_terminal, put_json, warn
-from ..stores import folder, work
+from ..stores import work
 from ..terminal.progress import drawn
 
 _NEXT = """\
@@ -21,27 +21,19 @@ next, as you need it:
 
 @escalation.command("init", short_help="Create a store, in a new or an existing repository.")
 @click.argument("directory", required=False, metavar="[DIR]")
-@click.option(
-    "--ci",
-    type=click.Choice(("github", "gitlab")),
-    help="Add a CI job that checks pull requests. Works for an existing store too.",
+@chooses(
+    "--ci", ("github", "gitlab"), "Add a CI job that checks pull requests. Works for an existing store too."
 )
-@click.option(
+@takes(
     "--install",
-    metavar="SPEC",
-    help="With --ci: what the job installs with pip, such as git+https://HOST/PATH@COMMIT. "
+    "SPEC",
+    "With --ci: what the job installs with pip, such as git+https://HOST/PATH@COMMIT. "
     "Without it, the job fails until you fill it in.",
 )
 @changes
 @common
-@click.pass_context
 def init_command(
-    ctx: click.Context,
-    directory: str | None,
-    ci: str | None,
-    install: str | None,
-    repo: str | None,
-    as_json: bool,
+    directory: str | None, ci: str | None, install: str | None, repo: str, as_json: bool
 ) -> None:
     """Create a store: a repository if there is none, sample policies, and the first commit.
 
@@ -52,11 +44,10 @@ def init_command(
 
     if install is not None and ci is None:
         raise Usage(problem="--install goes with --ci")
-    where = directory or folder(ctx, repo)
+    where = directory or repo
     with drawn() as progress:
         made = Store.init(where, ci=ci, install=install, progress=progress, on_effect=work.effects.append)
-    for text in made.warnings:
-        warn(text)
+    warn(*made.warnings)
     if as_json:
         put_json({"path": where, "commit": made.commit, "changed": made.commit is not None})
     elif made.commit is None:

@@ -15,24 +15,23 @@ from ...model.value import plain
 from ...model.vocabulary import SEVERITIES
 from ...reporting.plain_text import whom
 from ..app import policy
-from ..options import common, proposes, read_time, writes
-from ..output import change_as_json, put_json, request_line, warn
-from ..stores import folder, store_of, writing_store
+from ..options import chooses, common, flag, proposes, read_time, takes, writes
+from ..output import attributes, change_as_json, exit_with, put_json, request_line, warn
+from ..stores import store_of, writing_store
 from ..terminal.progress import drawn
 
 if TYPE_CHECKING:
-    from ...actions.policy import Explanation
+    from ...actions.policy import Explanation, Moved
     from ...model.record import Requires
     from ...policies.policy_file import Fault
     from ...policies.policy_set import Policies
 
 
 @policy.command("lint", short_help="Find all faults in the policy files.")
-@click.option("--github", is_flag=True, help="Print GitHub workflow annotations.")
-@click.option("--strict", is_flag=True, help="Exit 1 for a warning, too.")
+@flag("--github", "Print GitHub workflow annotations.")
+@flag("--strict", "Exit 1 for a warning, too.")
 @common
-@click.pass_context
-def lint_command(ctx: click.Context, github: bool, strict: bool, repo: str | None, as_json: bool) -> None:
+def lint_command(github: bool, strict: bool, repo: str, as_json: bool) -> None:
     """Report every fault in policies/ at once, as `file:line:column: message`.
 
     Reads the files in the folder, committed or not. Exits 1 if there is a fault. A setting that is
@@ -40,17 +39,11 @@ def lint_command(ctx: click.Context, github: bool, strict: bool, repo: str | Non
     """
     from ...actions import policy as policies
 
-    linted = policies.lint(folder(ctx, repo))
+    linted = policies.lint(repo)
     faults = linted.faults
     if as_json:
-        warned = [_fault(warning) for warning in linted.warnings]
-        put_json(
-            {
-                "ok": not (faults or (strict and warned)),
-                "faults": [_fault(fault) for fault in faults],
-                "warnings": warned,
-            }
-        )
+        is_ok = not (faults or (strict and linted.warnings))
+        put_json({"ok": is_ok, "faults": [*map(_fault, faults)], "warnings": [*map(_fault, linted.warnings)]})
     elif github:
         for line in for_github([Annotation(f.file, f.problem, f.line or 0, f.column or 0) for f in faults]):
             click.echo(line)
@@ -61,43 +54,31 @@ def lint_command(ctx: click.Context, github: bool, strict: bool, repo: str | Non
         warn(f"warning: {warning}")
     refused = strict and linted.warnings
     found = f"{plural(len(faults), 'fault')} found" if faults else "no fault found"
-    warn(
-        f"{found}, but {plural(len(linted.warnings), 'warning')}, which --strict refuses"
-        if refused
-        else found
-    )
+    warned = f", but {plural(len(linted.warnings), 'warning')}, which --strict refuses" if refused else ""
+    warn(f"{found}{warned}")
     if faults or refused:
-        ctx.exit(AnswerIsNo.exit_code)
+        exit_with(AnswerIsNo.exit_code)
 
 
 def _fault(fault: Fault) -> dict[str, Any]:
-    return {"file": fault.file, "line": fault.line, "column": fault.column, "message": fault.problem}
+    return {**attributes(fault, "file", "line", "column"), "message": fault.problem}
 
 
 @policy.command("route", short_help="Explain where an escalation would go, and why.")
-@click.option("--provider", metavar="ID", help="The provider target's id.")
-@click.option("--model", metavar="NAME", help="The requested model.")
-@click.option("--severity", type=click.Choice(SEVERITIES), help="How urgent it is (default medium).")
-@click.option("--reason-code", metavar="CODE", help="Why a human is asked.")
-@click.option("--policy", "kind", metavar="KIND", help="The kind of policy that escalated.")
-@click.option(
-    "--policies", metavar="DIR", help="Use the policies in this folder instead of the committed ones."
-)
-@click.option("--rev", metavar="REV", help="Use the policies of this revision.")
+@takes("--provider", "ID", "The provider target's id.")
+@takes("--model", "NAME", "The requested model.")
+@chooses("--severity", SEVERITIES, "How urgent it is (default medium).")
+@takes("--reason-code", "CODE", "Why a human is asked.")
+@takes("--policy", "KIND", "The kind of policy that escalated.")
+@takes("--policies", "DIR", "Use the policies in this folder instead of the committed ones.")
+@takes("--rev", "REV", "Use the policies of this revision.")
 @common
-@click.pass_context
-def route_command(ctx: click.Context, /, **given: Any) -> None:
+def route_command(**given: Any) -> None:
     """Explain where an escalation would go: which rules were tried, which one decided, and why."""
     from ...actions import policy as policies
 
-    keys = {
-        "provider": given["provider"],
-        "model": given["model"],
-        "severity": given["severity"],
-        "reason_code": given["reason_code"],
-        "policy": given["kind"],
-    }
-    found = policies.explain(_policies(ctx, given), keys)
+    keys = {key: given[key] for key in ("provider", "model", "severity", "reason_code", "policy")}
+    found = policies.explain(_policies(given), keys)
     if given["as_json"]:
         put_json(_explained(found))
         return
@@ -108,12 +89,11 @@ def route_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 @policy.command("replay", short_help="Show which past escalations changed policies would move.")
-@click.option("--policies", metavar="DIR", required=True, help="The folder with the changed policies.")
-@click.option("--since", metavar="TIME", help="Only escalations created since then: 7d, or an RFC 3339 time.")
-@click.option("--rev", metavar="REV", help="Read the escalations of this revision.")
+@takes("--policies", "DIR", "The folder with the changed policies.", required=True)
+@takes("--since", "TIME", "Only escalations created since then: 7d, or an RFC 3339 time.")
+@takes("--rev", "REV", "Read the escalations of this revision.")
 @common
-@click.pass_context
-def replay_command(ctx: click.Context, /, **given: Any) -> None:
+def replay_command(**given: Any) -> None:
     """Route past escalations by changed policies, and show those that would go elsewhere.
 
     The committed policies are the comparison. Escalations that the gateway itself routed are left
@@ -124,17 +104,9 @@ def replay_command(ctx: click.Context, /, **given: Any) -> None:
     other = policies.read(given["policies"])
     since = read_time(given["since"], datetime.now(UTC))
     with drawn() as progress:
-        looked_at, moved = policies.replay(folder(ctx, given["repo"]), other, since, given["rev"], progress)
+        looked_at, moved = policies.replay(given["repo"], other, since, given["rev"], progress)
     if given["as_json"]:
-        rows = [
-            {
-                "escalation_id": one.record.escalation_id,
-                "was": _explained(one.was),
-                "would_be": _explained(one.would_be),
-            }
-            for one in moved
-        ]
-        put_json({"looked_at": looked_at, "moved": rows})
+        put_json({"looked_at": looked_at, "moved": [*map(_moved, moved)]})
         return
     for one in moved:
         was = f"{whom(one.was.route)}, {_asks(one.was.requires)}"
@@ -144,15 +116,14 @@ def replay_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 @policy.command("waive", short_help="Accept a violation that cannot be undone.")
-@click.option("--commit", required=True, metavar="ID", help="The whole id of the commit that `verify` names.")
-@click.option("--rule", required=True, metavar="RULE", help="The rule that the commit breaks.")
-@click.option("--path", required=True, metavar="PATH", help="The file that `verify` names.")
-@click.option("--reason", required=True, metavar="TEXT", help="Why you accept the violation.")
+@takes("--commit", "ID", "The whole id of the commit that `verify` names.", required=True)
+@takes("--rule", "RULE", "The rule that the commit breaks.", required=True)
+@takes("--path", "PATH", "The file that `verify` names.", required=True)
+@takes("--reason", "TEXT", "Why you accept the violation.", required=True)
 @proposes
 @writes
 @common
-@click.pass_context
-def waive_command(ctx: click.Context, /, **given: Any) -> None:
+def waive_command(**given: Any) -> None:
     """Accept a violation that cannot be undone. For admins.
 
     Adds an entry to policies/waivers.yaml in a separate commit, and leaves the other entries as they
@@ -160,10 +131,9 @@ def waive_command(ctx: click.Context, /, **given: Any) -> None:
     a request: `wait` still refuses an escalation that was resolved against the rules.
     """
     keys = {key: given[key] for key in ("commit", "rule", "path", "reason")}
-    with writing_store(ctx, given) as store:
+    with writing_store(given) as store:
         result = store.waive(**keys, branch=given["branch"])
-    for text in result.warnings:
-        warn(text)
+    warn(*result.warnings)
     what = f"{keys['rule']} of commit {keys['commit'][:12]} ({keys['path']})"
     if given["as_json"]:
         put_json({"waiver": keys, **change_as_json(result)})
@@ -180,7 +150,7 @@ def waive_command(ctx: click.Context, /, **given: Any) -> None:
 @policy.command("schema", short_help="Print the JSON Schema of a policy file.")
 @click.argument("file", type=click.Choice(("roster", "settings", "waivers", "pack")))
 @common
-def schema_command(file: str, repo: str | None, as_json: bool) -> None:
+def schema_command(file: str, **_: Any) -> None:
     """Print the JSON Schema of roster.yaml, settings.yaml, waivers.yaml or a policy pack.
 
     Editors and linters can check your files with it. The schema of a pack describes the keys that kt
@@ -189,16 +159,16 @@ def schema_command(file: str, repo: str | None, as_json: bool) -> None:
     """
     from ...policies.policy_set import schema_of
 
-    del repo, as_json  # the output is always JSON, and no store is needed
+    # The output is always JSON, and no store is needed.
     put_json(schema_of(file))
 
 
-def _policies(ctx: click.Context, given: dict[str, Any]) -> Policies:
+def _policies(given: dict[str, Any]) -> Policies:
     from ...actions import policy as policies
 
     if given["policies"] is not None:
         return policies.read(given["policies"])
-    with drawn() as progress, store_of(ctx, given["repo"], progress=progress) as store:
+    with drawn() as progress, store_of(given["repo"], progress=progress) as store:
         found = store.policies(rev=given["rev"])
     found.require_sound()
     return found
@@ -208,8 +178,13 @@ def _explained(found: Explanation) -> dict[str, Any]:
     return {
         "route": plain(found.route),
         "requires": plain(found.requires),
-        "tried": [{"rule": one.rule, "won": one.won, "why": one.why} for one in found.tried],
+        "tried": [attributes(one, "rule", "won", "why") for one in found.tried],
     }
+
+
+def _moved(one: Moved) -> dict[str, Any]:
+    sides = {"was": _explained(one.was), "would_be": _explained(one.would_be)}
+    return {"escalation_id": one.record.escalation_id, **sides}
 
 
 def _asks(requires: Requires) -> str:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from ...errors import BadInput, Usage
 from ...model.vocabulary import SEVERITIES
 from ..app import escalation
-from ..options import PARTIAL, SPAN, Count, called, common, read_file, writes
+from ..options import PARTIAL, Count, called, chooses, common, read_file, takes, takes_time, writes
 from ..output import (
     as_json_of,
     decisions_as_json,
@@ -29,59 +27,47 @@ if TYPE_CHECKING:
 
 
 @escalation.command("raise", short_help="Put an escalation into the queue.")
-@click.option(
+@takes(
     "--request-id",
-    metavar="ID",
-    help="The id of the gateway's request. A second raise of the same request changes nothing.",
+    "ID",
+    "The id of the gateway's request. A second raise of the same request changes nothing.",
 )
-@click.option("--reason-code", metavar="CODE", help="Why a human is asked, such as oversight.required.")
-@click.option("--severity", type=click.Choice(SEVERITIES), help="How urgent it is (default medium).")
-@click.option(
-    "--provider", metavar="ID", help="The provider target's id; also used for events that name none."
-)
-@click.option("--model", metavar="NAME", help="The requested model; also used for events that name none.")
-@click.option("--policy", metavar="KIND", help="The kind of policy that escalated.")
-@click.option("--agent-id", metavar="ID", help="The agent that made the request.")
-@click.option("--session-id", metavar="ID", help="The session that the request belongs to.")
-@click.option("--config-version", metavar="VERSION", help="The version of the gateway's configuration.")
-@click.option("--summary", metavar="LINE", help="What the escalation is about, in one line.")
-@click.option(
-    "--context",
-    metavar="FILE",
-    help="A JSON or YAML file with a mapping to show the reviewer; - reads stdin.",
-)
-@click.option(
-    "--file", "record_file", metavar="FILE", help="A file with one record, as YAML or JSON; - reads stdin."
-)
-@click.option(
+@takes("--reason-code", "CODE", "Why a human is asked, such as oversight.required.")
+@chooses("--severity", SEVERITIES, "How urgent it is (default medium).")
+@takes("--provider", "ID", "The provider target's id; also used for events that name none.")
+@takes("--model", "NAME", "The requested model; also used for events that name none.")
+@takes("--policy", "KIND", "The kind of policy that escalated.")
+@takes("--agent-id", "ID", "The agent that made the request.")
+@takes("--session-id", "ID", "The session that the request belongs to.")
+@takes("--config-version", "VERSION", "The version of the gateway's configuration.")
+@takes("--summary", "LINE", "What the escalation is about, in one line.")
+@takes("--context", "FILE", "A JSON or YAML file with a mapping to show the reviewer; - reads stdin.")
+@takes("--file", "record_file", "FILE", "A file with one record, as YAML or JSON; - reads stdin.")
+@takes(
     "--event",
     "event_file",
-    metavar="FILE",
-    help="A file with a decision event of the gateway, or several as NDJSON; - reads stdin.",
+    "FILE",
+    "A file with a decision event of the gateway, or several as NDJSON; - reads stdin.",
 )
-@click.option(
+@takes(
     "--batch",
     "batch_file",
-    metavar="FILE",
-    help="A file with events and records as NDJSON, raised in one commit; - reads stdin.",
+    "FILE",
+    "A file with events and records as NDJSON, raised in one commit; - reads stdin.",
 )
-@click.option(
+@takes(
     "--flush-count",
+    "N",
+    "With --batch: raise lines as they arrive, at most N in a commit (default 1000), and acknowledge each.",
     type=Count(min=1),
-    metavar="N",
-    help="With --batch: raise lines as they arrive, at most N in a commit (default 1000), and acknowledge each.",
 )
-@click.option(
-    "--flush-every",
-    type=SPAN,
-    metavar="TIME",
-    help="With --batch: raise lines as they arrive, at most this long after the first of them.",
+@takes_time(
+    "--flush-every", "With --batch: raise lines as they arrive, at most this long after the first of them."
 )
 @PARTIAL
 @writes
 @common
-@click.pass_context
-def raise_command(ctx: click.Context, /, **given: Any) -> None:
+def raise_command(**given: Any) -> None:
     """Put an escalation into the queue, from options, a record, or a gateway's events.
 
     With --flush-count or --flush-every, --batch reads a stream. When an input line is on the remote, a
@@ -96,18 +82,17 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
             raise Usage(problem="--flush-count and --flush-every go with --batch")
         from .raise_batch import stream
 
-        stream(ctx, given)
+        stream(given)
         return
     items = _items_of_file(given, *source) if source else [_item_of_options(given)]
     several = source is not None and source[0] != "record"
     alone = [number for number, _ in items] == [ALONE]
-    with writing_store(ctx, given) as store:
+    with writing_store(given) as store:
         result = store.raise_lines(items, partial=given["partial"])
     # --event accepts one event or several, so the JSON has the keys of both forms.
     is_both = several and alone and bool(result.records)
     if given["as_json"]:
-        for text in result.warnings:
-            warn(text)
+        warn(*result.warnings)
         forms = [False, True] if is_both else [several]
         put_json({key: value for form in forms for key, value in _as_json(result, form).items()})
         return

@@ -10,14 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from ...actions.options import FLUSH_COUNT
 from ...actions.stream import unacknowledged
 from ...errors import BadInput, Interrupted, KtError
 from ...model.text import visible
 from .. import signals
-from ..output import discard_output, warn
+from ..output import attributes, discard_output, exit_with, warn
 from ..stores import work, writing_store
 
 if TYPE_CHECKING:
@@ -28,23 +26,17 @@ if TYPE_CHECKING:
     Decided = tuple[Decision | None, KtError | None]
 
 
-def stream(ctx: click.Context, given: dict[str, Any]) -> None:
+def stream(given: dict[str, Any]) -> None:
     """Raise lines as they arrive, and print the result of each. Exits like `raise`."""
     work.begin_session()
     counts: Counter[str] = Counter()
     first_fault: KtError | None = None
+    options = {key: given[key] for key in ("flush_every", "partial", "provider", "model")}
     with (
         _input(given["batch_file"]) as source,
-        writing_store(ctx, given, follow_checkout=False) as store,
+        writing_store(given, follow_checkout=False) as store,
     ):
-        results = store.raise_stream(
-            source,
-            flush_count=given["flush_count"] or FLUSH_COUNT,
-            flush_every=given["flush_every"],
-            partial=given["partial"],
-            provider=given["provider"],
-            model=given["model"],
-        )
+        results = store.raise_stream(source, flush_count=given["flush_count"] or FLUSH_COUNT, **options)
         try:
             for result in _until_stopped(results, given["as_json"]):
                 counts.update(_status(line) for line in result.lines)
@@ -59,7 +51,7 @@ def stream(ctx: click.Context, given: dict[str, Any]) -> None:
         commits = "1 commit" if counts["commits"] == 1 else f"{counts['commits']} commits"
         warn(f"{counts['raised']} raised{inside} in {commits}")
     if first_fault and not counts["raised"] + counts["unchanged"]:
-        ctx.exit(first_fault.exit_code)
+        exit_with(first_fault.exit_code)
 
 
 _OTHERS = {"unchanged": "already done", "skipped": "skipped as not escalating", "failed": "failed"}
@@ -129,8 +121,7 @@ def _input(name: str) -> Iterator[int]:
 
 def _acknowledge(result: Result, as_json: bool) -> None:
     """Print one line for each input line. All are written before more input is read."""
-    for text in result.warnings:
-        warn(text)
+    warn(*result.warnings)
     if not as_json:
         for failure in result.failed:
             warn(f"line {failure.where}: {failure.error.message}")
@@ -171,7 +162,7 @@ def _as_json(line: Line, commit: str | None, decided: Mapping[str | None, Decide
         "commit": commit if line.escalation_id else None,
         "changed": line.changed,
     }
-    fault = {"code": line.error.code, "message": line.error.message} if line.error else {}
+    fault = attributes(line.error, "code", "message") if line.error else {}
     found, error = decided.get(line.escalation_id, (None, None))
     if found:
         answer["decision"] = found.as_json()

@@ -17,15 +17,18 @@ from ..app import escalation
 from ..options import (
     Count,
     asks,
+    chooses,
     common,
     common_to_several,
+    flag,
     of_request,
     read_time,
     reads,
     reads_fresh,
+    takes,
     takes_ids,
 )
-from ..output import journal_time, on_terminal, put_json, warn
+from ..output import attributes, exit_with, journal_time, on_terminal, put_json, unreadable, warn
 from ..stores import in_stores, store_of
 from ..terminal import pager
 from ..terminal.progress import drawn, printed
@@ -67,48 +70,44 @@ class _Status(click.Choice[str]):
     help="Only escalations with this status (default open), or resolved with this outcome: approved, denied, and so "
     "on. May be repeated.",
 )
-@click.option(
+@chooses(
     "--severity",
     "severities",
-    type=click.Choice(SEVERITIES),
+    SEVERITIES,
+    "Only escalations of this severity. May be repeated.",
     multiple=True,
-    help="Only escalations of this severity. May be repeated.",
 )
-@click.option(
+@takes(
     "--request-id",
     "request_ids",
+    "ID",
+    "Only the escalation of this request. May be repeated.",
     multiple=True,
-    metavar="ID",
-    help="Only the escalation of this request. May be repeated.",
 )
-@click.option("--team", metavar="TEAM", help="Only escalations routed to this team.")
-@click.option("--user", metavar="USER", help="Only escalations routed to this user or held by them.")
-@click.option("--mine", is_flag=True, help="Only escalations that you hold.")
-@click.option(
+@takes("--team", "TEAM", "Only escalations routed to this team.")
+@takes("--user", "USER", "Only escalations routed to this user or held by them.")
+@flag("--mine", "Only escalations that you hold.")
+@flag(
     "--overdue",
-    is_flag=True,
-    help="Only escalations that are past a deadline or a lease, or that nobody on the roster can decide.",
+    "Only escalations that are past a deadline or a lease, or that nobody on the roster can decide.",
 )
-@click.option("--claimable", is_flag=True, help="Only escalations that you could claim now.")
-@click.option("--agent-id", metavar="ID", help="Only escalations of this agent.")
-@click.option(
-    "--since", metavar="TIME", help="Only escalations created since then: 2h, 7d, or an RFC 3339 time."
-)
-@click.option(
+@flag("--claimable", "Only escalations that you could claim now.")
+@takes("--agent-id", "ID", "Only escalations of this agent.")
+@takes("--since", "TIME", "Only escalations created since then: 2h, 7d, or an RFC 3339 time.")
+@takes(
     "--sort",
+    "ORDER",
+    "The order: severity, created, raised, queued or id. A leading - reverses it: -created.",
     default="severity",
     show_default=True,
-    metavar="ORDER",
-    help="The order: severity, created, raised, queued or id. A leading - reverses it: -created.",
 )
 @click.option(
     "--limit", type=Count(min=0), default=50, show_default=True, help="Print at most this many; 0 prints all."
 )
-@click.option("--cursor", metavar="CURSOR", help="Continue after the page that printed this next_cursor.")
+@takes("--cursor", "CURSOR", "Continue after the page that printed this next_cursor.")
 @reads_fresh
 @common_to_several
-@click.pass_context
-def list_command(ctx: click.Context, /, **given: Any) -> None:
+def list_command(**given: Any) -> None:
     """List escalations, the most severe first; among equals, the oldest first.
 
     A terminal shows a table. If the terminal is narrow, columns are left out in this order: reason,
@@ -144,7 +143,6 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
             "progress": progress,
         }
         found = in_stores(
-            ctx,
             given["repo"],
             lambda path: multistore.one(path, wanted, **how),
             lambda paths: multistore.several(paths, wanted, **how),
@@ -173,7 +171,7 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
         if found.next_cursor and not on_terminal():
             warn(f"there are more: show all with --limit 0, or go on with --cursor {found.next_cursor}")
     if found.faults:
-        ctx.exit(found.faults[0].error.exit_code)
+        exit_with(found.faults[0].error.exit_code)
 
 
 def _as_json(found: Listing) -> dict[str, Any]:
@@ -187,40 +185,32 @@ def _as_json(found: Listing) -> dict[str, Any]:
         "next_cursor": found.next_cursor,
         "invalid": [
             *({**at(path), "path": None, "error": error.message} for path, error in found.faults),
-            *({**at(store), "path": item.path, "error": item.error} for store, item in found.invalid),
+            *({**at(store), **attributes(item, "path", "error")} for store, item in found.invalid),
         ],
     }
 
 
 def _quorum(found: Quorum | None) -> dict[str, Any] | None:
     """The state of a quorum as JSON. People who may only decide otherwise are listed with the reviews."""
-    keys = ("approvals", "given", "missing", "candidates")
-    return {key: getattr(found, key) for key in keys} if found else None
+    return attributes(found, "approvals", "given", "missing", "candidates") if found else None
 
 
 @escalation.command("get", short_help="Show one escalation.")
 @takes_ids(one=True, begun=True)
-@click.option("--include-context", is_flag=True, help="Show the whole context of the event.")
+@flag("--include-context", "Show the whole context of the event.")
 @reads_fresh
 @common
-@click.pass_context
 def get_command(
-    ctx: click.Context,
-    escalation_id: str,
-    include_context: bool,
-    rev: str | None,
-    fetch: bool | None,
-    repo: str | None,
-    as_json: bool,
+    include_context: bool, rev: str | None, fetch: bool | None, as_json: bool, **given: Any
 ) -> None:
     """Show one escalation: what happened, who holds it, and how it ended.
 
     A terminal shows a page for reviewers, with the commands that you may run next.
     """
-    with drawn() as progress, store_of(ctx, repo, progress=progress) as store:
+    with drawn() as progress, store_of(given["repo"], progress=progress) as store:
         ask = asks(fetch, rev, people=on_terminal() and not as_json)
         old = store.freshen(ask) if ask is not None else None
-        found = store.get(escalation_id, rev=rev, fetch=bool(fetch))
+        found = store.get(given["escalation_id"], rev=rev, fetch=bool(fetch))
         for item in found.invalid:
             warn(f"{item.path}: {item.error}; whether it was released cannot be read")
         if not as_json:
@@ -240,18 +230,14 @@ def get_command(
     put_json(
         {
             "escalation": record,
-            "path": found.path,
-            "blob": found.blob,
-            "commit": found.commit,
-            "shown": found.shown,
-            "reopened_by": list(found.reopened_by),
+            **attributes(found, "path", "blob", "commit", "shown", "reopened_by"),
             "deadline": format_time(found.deadline) if found.deadline else None,
             "overdue": found.overdue,
             "quorum": _quorum(found.quorum),
             "amendment": plain(found.amendment) if found.amendment else None,
             "digest": found.digest,
             "release": plain(found.release) if found.release else None,
-            "invalid": [{"path": item.path, "error": item.error} for item in found.invalid],
+            "invalid": unreadable(found.invalid),
         }
     )
 
@@ -276,19 +262,10 @@ def _page(store: Store, found: Found, include_context: bool, *, past: bool) -> I
 @click.option("--limit", type=Count(min=0), default=0, help="Read at most this many commits; 0 reads all.")
 @reads
 @common
-@click.pass_context
-def log_command(
-    ctx: click.Context,
-    escalation_id: str | None,
-    limit: int,
-    rev: str | None,
-    fetch: bool,
-    repo: str | None,
-    as_json: bool,
-) -> None:
+def log_command(escalation_id: str | None, repo: str, as_json: bool, **given: Any) -> None:
     """Show what happened and when, newest first, from git history."""
-    with drawn(prints=not as_json) as progress, store_of(ctx, repo, progress=progress) as store:
-        moments = store.log(escalation_id, rev=rev, fetch=fetch, limit=limit)
+    with drawn(prints=not as_json) as progress, store_of(repo, progress=progress) as store:
+        moments = store.log(escalation_id, **given)
         if as_json:
             put_json({"entries": [_moment(moment) for moment in moments]})
             return
@@ -300,34 +277,29 @@ def _moment(moment: Moment) -> dict[str, Any]:
         "commit": moment.commit,
         "at": format_time(moment.at),
         "author": {"name": moment.author, "email": moment.email},
-        "escalation_id": moment.escalation_id,
-        "action": moment.action,
-        "actor": moment.actor,
-        "outcome": moment.outcome,
-        "text": moment.text,
+        **attributes(moment, "escalation_id", "action", "actor", "outcome", "text"),
     }
     return {key: value for key, value in plain.items() if value is not None}
 
 
 @escalation.command("schema", short_help="Print the JSON Schema of the record.")
 @common
-def schema_command(repo: str | None, as_json: bool) -> None:
+def schema_command(**_: Any) -> None:
     """Print the JSON Schema of the record."""
     from ...model import record_schema
 
-    del repo, as_json  # the output is always JSON, and no store is needed
+    # The output is always JSON, and no store is needed.
     put_json(record_schema.schema())
 
 
 @escalation.command("doctor", short_help="Find problems of this clone, and say how to fix them.")
 @common
-@click.pass_context
-def doctor_command(ctx: click.Context, repo: str | None, as_json: bool) -> None:
+def doctor_command(repo: str, as_json: bool) -> None:
     """Find problems of this clone, and say how to fix each of them and who can.
 
     Exits 1 if there is a problem that you can fix in this clone.
     """
-    with drawn() as progress, store_of(ctx, repo, progress=progress) as store:
+    with drawn() as progress, store_of(repo, progress=progress) as store:
         findings = store.doctor()
     bad = [finding for finding in findings if not finding.ok]
     ours = [finding for finding in bad if finding.fixed_by == "you"]
@@ -343,7 +315,7 @@ def doctor_command(ctx: click.Context, repo: str | None, as_json: bool) -> None:
     if ours and not as_json:
         raise AnswerIsNo(problem=said)
     if ours:
-        ctx.exit(AnswerIsNo.exit_code)
+        exit_with(AnswerIsNo.exit_code)
     if bad and not as_json:
         warn(f"{said}; there is nothing to fix in this clone")
 
@@ -356,7 +328,5 @@ _FIXED_BY = {
 
 
 def _found(finding: Finding) -> dict[str, Any]:
-    found = {"check": finding.check, "ok": finding.ok, "detail": finding.detail}
-    if finding.remedy or not finding.ok:
-        found |= {"remedy": finding.remedy, "fixed_by": finding.fixed_by}
-    return found
+    more = ("remedy", "fixed_by") if finding.remedy or not finding.ok else ()
+    return attributes(finding, "check", "ok", "detail", *more)

@@ -18,9 +18,8 @@ from ...model.text import plural, visible
 from ...model.times import format_time, lasted
 from ...model.vocabulary import DECISIONS, OUTCOMES
 from ..app import escalation
-from ..options import common, read_time, reads, takes_ids
-from ..output import put_json, warn
-from ..stores import folder
+from ..options import chooses, common, flag, read_time, reads, takes, takes_ids
+from ..output import attributes, put_json, unreadable, warn
 from ..terminal.progress import Printed, drawn
 
 if TYPE_CHECKING:
@@ -32,19 +31,18 @@ _STDOUT = "-"
 
 
 @escalation.command("export", short_help="Write all escalations to a file, with digests.")
-@click.option(
+@chooses(
     "--format",
     "form",
-    type=click.Choice(["jsonl", "csv"]),
+    ["jsonl", "csv"],
+    "jsonl is exact. csv is safe to open in a spreadsheet.",
     default="jsonl",
     show_default=True,
-    help="jsonl is exact. csv is safe to open in a spreadsheet.",
 )
-@click.option("-o", "out", default=_STDOUT, metavar="FILE", help="The file to write (default stdout).")
+@takes("-o", "out", "FILE", "The file to write (default stdout).", default=_STDOUT)
 @reads
 @common
-@click.pass_context
-def export_command(ctx: click.Context, /, **given: Any) -> None:
+def export_command(**given: Any) -> None:
     """Write every escalation at one commit, open and resolved, with digests to reconcile.
 
     The rows are in the order of `git ls-tree -r`, and the same commit gives the same bytes everywhere.
@@ -54,14 +52,8 @@ def export_command(ctx: click.Context, /, **given: Any) -> None:
     from ...reporting import export
 
     with drawn(prints=given["out"] == _STDOUT) as progress, _output(given["out"]) as out:
-        done = export.export(
-            folder(ctx, given["repo"]),
-            Printed(out, progress) if given["out"] == _STDOUT else out,
-            given["form"],
-            rev=given["rev"],
-            fetch=given["fetch"],
-            progress=progress,
-        )
+        sink = Printed(out, progress) if given["out"] == _STDOUT else out
+        done = export.export(given["repo"], sink, given["form"], **_at(given), progress=progress)
     for item in done.invalid:
         warn(f"{item.path}: {item.error}; it is a row without a record")
     if not given["as_json"]:
@@ -75,32 +67,16 @@ def export_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _summary(done: Exported) -> dict[str, Any]:
-    return {
-        "revision": done.revision,
-        "tree": done.tree,
-        "records": done.records,
-        "open": done.open,
-        "resolved": done.resolved,
-        "released": done.released,
-        "executed": done.executed,
-        "unused": done.unused,
-        "invalid": [{"path": item.path, "error": item.error} for item in done.invalid],
-        "listing": done.listing,
-        "sha256": done.sha256,
-        "size": done.size,
-    }
+    return vars(done) | {"invalid": unreadable(done.invalid)}
 
 
 @escalation.command("evidence", short_help="Write the proof of an escalation's history to one file.")
 @takes_ids(begun=True)
-@click.option("-o", "out", required=True, metavar="FILE", help="The tar file to write; - writes to stdout.")
-@click.option(
-    "--minimal", is_flag=True, help="Leave out the rest of the history, and with it all other escalations."
-)
+@takes("-o", "out", "FILE", "The tar file to write; - writes to stdout.", required=True)
+@flag("--minimal", "Leave out the rest of the history, and with it all other escalations.")
 @reads
 @common
-@click.pass_context
-def evidence_command(ctx: click.Context, /, **given: Any) -> None:
+def evidence_command(**given: Any) -> None:
     """Write everything that proves an escalation's history to one file, to be checked offline.
 
     The file is a tar. It has a git bundle of the history up to the commit that is read; the commit,
@@ -113,15 +89,8 @@ def evidence_command(ctx: click.Context, /, **given: Any) -> None:
     if given["out"] == _STDOUT and sys.stdout.isatty():
         raise Usage(problem="a tar file cannot be written to a terminal", hint="name a file with -o FILE")
     with drawn() as progress, _output(given["out"]) as out:
-        done = evidence.evidence(
-            folder(ctx, given["repo"]),
-            given["escalation_ids"],
-            out,
-            minimal=given["minimal"],
-            rev=given["rev"],
-            fetch=given["fetch"],
-            progress=progress,
-        )
+        how = {"minimal": given["minimal"], **_at(given), "progress": progress}
+        done = evidence.evidence(given["repo"], given["escalation_ids"], out, **how)
     if given["as_json"]:
         _put_summary(asdict(done), given["out"])
         return
@@ -133,19 +102,18 @@ def evidence_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 @escalation.command("report", short_help="Write the state of the queue as one HTML page.")
-@click.option("-o", "out", required=True, metavar="FILE", help="The HTML file to write; - writes to stdout.")
-@click.option("--since", metavar="TIME", help="Only events since then: 2h (ago), 7d, or an RFC 3339 time.")
-@click.option("--until", metavar="TIME", help="Only events before then: 2h (ago), 7d, or an RFC 3339 time.")
-@click.option("--team", metavar="TEAM", help="Only escalations routed to this team.")
-@click.option(
+@takes("-o", "out", "FILE", "The HTML file to write; - writes to stdout.", required=True)
+@takes("--since", "TIME", "Only events since then: 2h (ago), 7d, or an RFC 3339 time.")
+@takes("--until", "TIME", "Only events before then: 2h (ago), 7d, or an RFC 3339 time.")
+@takes("--team", "TEAM", "Only escalations routed to this team.")
+@chooses(
     "--period",
-    type=click.Choice(["day", "week", "month"]),
-    help="The unit of time in the charts, in UTC (default: by the length of the time shown).",
+    ["day", "week", "month"],
+    "The unit of time in the charts, in UTC (default: by the length of the time shown).",
 )
 @reads
 @common
-@click.pass_context
-def report_command(ctx: click.Context, /, **given: Any) -> None:
+def report_command(**given: Any) -> None:
     """Write the state of the queue as one page of HTML that needs no network.
 
     The page shows open and overdue escalations, durations, outcomes, each reviewer's load, and each
@@ -162,16 +130,8 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
 
     now = datetime.now(UTC)
     with drawn() as progress:
-        found = report(
-            folder(ctx, given["repo"]),
-            now=now,
-            window=_window(given, now),
-            team=given["team"],
-            period=given["period"],
-            rev=given["rev"],
-            fetch=given["fetch"],
-            progress=progress,
-        )
+        options = {key: given[key] for key in ("team", "period")} | _at(given)
+        found = report(given["repo"], now=now, window=_window(given, now), progress=progress, **options)
     made = page(found)
     with _output(given["out"]) as out:
         out.write(made.data)
@@ -187,7 +147,7 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
             "shown": made.shown,
             "open": len(waiting),
             "overdue": overdue,
-            "invalid": [{"path": item.path, "error": item.error} for item in found.invalid],
+            "invalid": unreadable(found.invalid),
             "sha256": digest,
             "size": len(made.data),
         }
@@ -201,6 +161,11 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
     )
 
 
+def _at(given: dict[str, Any]) -> dict[str, Any]:
+    """The options that say which revision is read."""
+    return {key: given[key] for key in ("rev", "fetch")}
+
+
 def _window(given: dict[str, Any], now: datetime) -> Window:
     """The window of `--since` and `--until`. Raises BadInput, Usage."""
     from ...reporting.statistics import Window
@@ -212,22 +177,19 @@ def _window(given: dict[str, Any], now: datetime) -> Window:
 
 
 @escalation.command("stats", short_help="Count escalations, outcomes and durations.")
-@click.option("--since", metavar="TIME", help="Only events since then: 2h (ago), 7d, or an RFC 3339 time.")
-@click.option("--until", metavar="TIME", help="Only events before then: 2h (ago), 7d, or an RFC 3339 time.")
-@click.option(
+@takes("--since", "TIME", "Only events since then: 2h (ago), 7d, or an RFC 3339 time.")
+@takes("--until", "TIME", "Only events before then: 2h (ago), 7d, or an RFC 3339 time.")
+@chooses(
     "--by",
-    type=click.Choice(["period", "team", "reviewer", "policy", "model"]),
-    help="Print a line for each of these, and the total.",
+    ["period", "team", "reviewer", "policy", "model"],
+    "Print a line for each of these, and the total.",
 )
-@click.option(
-    "--period",
-    type=click.Choice(["day", "week", "month"]),
-    help="With --by period: the length of a period, in UTC (default month).",
+@chooses(
+    "--period", ["day", "week", "month"], "With --by period: the length of a period, in UTC (default month)."
 )
 @reads
 @common
-@click.pass_context
-def stats_command(ctx: click.Context, /, **given: Any) -> None:
+def stats_command(**given: Any) -> None:
     """Count escalations: how many were raised and decided, the outcomes, the durations, and by whom.
 
     Each number belongs to the time of its event: the raise, the first claim, or the decision. The
@@ -240,15 +202,9 @@ def stats_command(ctx: click.Context, /, **given: Any) -> None:
         raise Usage(problem="--period goes with --by period")
     now = datetime.now(UTC)
     with drawn() as progress:
+        options = {"by": given["by"], "period": given["period"] or "month", **_at(given)}
         found = figures.stats(
-            folder(ctx, given["repo"]),
-            now=now,
-            by=given["by"],
-            period=given["period"] or "month",
-            window=_window(given, now),
-            rev=given["rev"],
-            fetch=given["fetch"],
-            progress=progress,
+            given["repo"], now=now, window=_window(given, now), progress=progress, **options
         )
     for item in found.invalid:
         warn(f"{item.path}: {item.error}; it is not counted")
@@ -266,16 +222,11 @@ def _figures(found: Figures) -> dict[str, Any]:
         "at": format_time(found.at),
         "since": format_time(since) if since else None,
         "until": format_time(until) if until else None,
-        "by": found.by,
-        "period": found.period,
-        "total": _plain(found.total),
-        "rows": [_plain(row) for row in found.rows],
-        "invalid": [{"path": item.path, "error": item.error} for item in found.invalid],
+        **attributes(found, "by", "period"),
+        "total": asdict(found.total),
+        "rows": [asdict(row) for row in found.rows],
+        "invalid": unreadable(found.invalid),
     }
-
-
-def _plain(row: Row | ReviewerRow) -> dict[str, Any]:
-    return asdict(row)
 
 
 # --- the table ------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from ...model.query import Query
 from ...model.text import visible
 from ...storage.poll import Poll
 from ..app import escalation
-from ..options import in_one_store, writes
+from ..options import flag, in_one_store, takes, writes
 from ..output import warn
 from ..stores import work, writing_store
 from ..terminal.keyboard import Keyboard
@@ -38,19 +38,12 @@ _MOST_COUNTED = 2_000
 
 
 @escalation.command("review", short_help="Decide one escalation after another at a terminal.")
-@click.option("--team", metavar="TEAM", help="Only escalations of this team.")
-@click.option(
-    "--wait", is_flag=True, help="When nothing is left, wait for the next one for you, and ring the bell."
-)
-@click.option(
-    "--branch",
-    is_flag=True,
-    help="Propose each claim and decision together as one pull request, and change nothing else.",
-)
+@takes("--team", "TEAM", "Only escalations of this team.")
+@flag("--wait", "When nothing is left, wait for the next one for you, and ring the bell.")
+@flag("--branch", "Propose each claim and decision together as one pull request, and change nothing else.")
 @writes
 @in_one_store
-@click.pass_context
-def review_command(ctx: click.Context, /, **given: Any) -> None:
+def review_command(**given: Any) -> None:
     """Decide one escalation after another at a terminal.
 
     The session begins with the escalations that you hold, then claims the ones that `claim --next`
@@ -75,7 +68,7 @@ def review_command(ctx: click.Context, /, **given: Any) -> None:
         )
     work.begin_session()
     keyboard = Keyboard()
-    with keyboard.watched(), writing_store(ctx, given) as store:
+    with keyboard.watched(), writing_store(given) as store:
         Session(store, keyboard, given["team"], waits=given["wait"], proposes=given["branch"]).run()
 
 
@@ -192,8 +185,7 @@ class Session:
         token = secrets.token_hex(13)
         self._held = Held("", token, taken=True)
         result = self._store.claim_next(team=self._team, claim_id=token, passing=passed)
-        for text in result.warnings:
-            warn(text)
+        warn(*result.warnings)
         return Held(result.record.escalation_id, token, taken=True)
 
     def _handle(self, held: Held) -> None:

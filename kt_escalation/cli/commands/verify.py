@@ -14,9 +14,8 @@ from ...audit import formats
 from ...errors import AnswerIsNo, BadInput, Usage
 from ...model.text import plural, visible
 from ..app import escalation
-from ..options import VARIABLE, common
-from ..output import warn
-from ..stores import folder
+from ..options import VARIABLE, chooses, common, flag, takes
+from ..output import attributes, exit_with, warn
 from ..terminal.progress import drawn
 
 if TYPE_CHECKING:
@@ -35,24 +34,11 @@ FORMATS = ("text", "json", "junit", "github", "gitlab")
 
 @escalation.command("verify", short_help="Check that every step in history was legal.")
 @click.argument("range_", metavar="[RANGE]", required=False)
-@click.option("--afresh", is_flag=True, help="Judge all of history again, also what this clone has verified.")
-@click.option("--require-signatures", is_flag=True, help="Require signatures, whatever the settings say.")
-@click.option(
-    "--contains",
-    metavar="COMMIT",
-    help="Fail unless history goes through this commit, which you know from elsewhere.",
-)
+@flag("--afresh", "Judge all of history again, also what this clone has verified.")
+@flag("--require-signatures", "Require signatures, whatever the settings say.")
+@takes("--contains", "COMMIT", "Fail unless history goes through this commit, which you know from elsewhere.")
 @common
-@click.pass_context
-def verify_command(
-    ctx: click.Context,
-    range_: str | None,
-    afresh: bool,
-    require_signatures: bool,
-    contains: str | None,
-    repo: str | None,
-    as_json: bool,
-) -> None:
+def verify_command(range_: str | None, repo: str, as_json: bool, **given: Any) -> None:
     """Check that every step in history was legal, and made by a person who was allowed to make it.
 
     Without a range, it judges all of history up to HEAD. This clone remembers the last tip without a
@@ -61,64 +47,40 @@ def verify_command(
     from ... import audit
 
     with drawn() as progress:
-        report = audit.verify(
-            folder(ctx, repo),
-            range_,
-            afresh=afresh,
-            require_signatures=require_signatures,
-            contains=contains,
-            progress=progress,
-        )
+        report = audit.verify(repo, range_, progress=progress, **given)
     _tell(report, "json" if as_json else "text", None, _MEND)
-    _answer(ctx, report)
+    _answer(report)
 
 
 @escalation.command("check", short_help="Judge what a pull request would bring in.")
 @click.argument("range_", metavar="[BASE..HEAD]", required=False)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(FORMATS),
-    help="How to print the result (default text).",
-)
-@click.option(
+@chooses("--format", "form", FORMATS, "How to print the result (default text).")
+@takes(
     "-o",
     "--output",
-    metavar="FILE",
-    help="Write the JSON, JUnit or GitLab report to this file. The text is still printed.",
+    "FILE",
+    "Write the JSON, JUnit or GitLab report to this file. The text is still printed.",
 )
-@click.option(
+@takes(
     "--actor-from",
     "actor_from",
+    "VAR",
+    "The environment variable that names who sent the request. They must have made every step in it. May be repeated.",
     multiple=True,
-    metavar="VAR",
-    help="The environment variable that names who sent the request. They must have made every step in it. May be repeated.",
 )
-@click.option(
+@takes(
     "--logins",
-    metavar="FORGE",
-    help="These names are logins of this forge (github, gitlab, ...). They are compared with the roster's logins, not with ids or e-mails.",
+    "FORGE",
+    "These names are logins of this forge (github, gitlab, ...). They are compared with the roster's logins, not with ids or e-mails.",
 )
-@click.option("--strict", is_flag=True, help="A change of the files that run this check is a violation.")
-@click.option(
+@flag("--strict", "A change of the files that run this check is a violation.")
+@chooses(
     "--method",
-    type=click.Choice(["merge", "rebase", "squash"]),
-    help="How the request will be merged (default: as git would merge it).",
+    ["merge", "rebase", "squash"],
+    "How the request will be merged (default: as git would merge it).",
 )
 @common
-@click.pass_context
-def check_command(
-    ctx: click.Context,
-    range_: str | None,
-    form: str | None,
-    output: str | None,
-    actor_from: tuple[str, ...],
-    logins: str | None,
-    strict: bool,
-    method: str | None,
-    repo: str | None,
-    as_json: bool,
-) -> None:
+def check_command(range_: str | None, output: str | None, as_json: bool, **given: Any) -> None:
     """Judge what a pull request would bring in, by the policies of its base and this machine's clock.
 
     Without a range, it judges the commits of HEAD that the remote's store branch does not have. It is
@@ -129,7 +91,7 @@ def check_command(
     """
     from ... import audit
 
-    asked = {form} if form else set()
+    asked = {given["form"]} if given["form"] else set()
     asked |= {"json"} if as_json else set()
     if len(asked) > 1:
         raise Usage(problem=f"{' and '.join(sorted(asked))} cannot both be printed", hint="give one of them")
@@ -137,17 +99,11 @@ def check_command(
     if output is not None and chosen in ("text", "github"):
         raise Usage(problem=f"-o goes with --format json, junit and gitlab, not with {chosen}")
     with drawn() as progress:
-        report = audit.check(
-            folder(ctx, repo),
-            range_,
-            now=datetime.now(UTC),
-            method=method,
-            actors=_actors(actor_from, logins),
-            strict=strict,
-            progress=progress,
-        )
+        options = {"method": given["method"], "strict": given["strict"], "progress": progress}
+        actors = _actors(given["actor_from"], given["logins"])
+        report = audit.check(given["repo"], range_, now=datetime.now(UTC), actors=actors, **options)
     _tell(report, chosen, output, _TAKE_BACK)
-    _answer(ctx, report)
+    _answer(report)
 
 
 def _actors(variables: tuple[str, ...], forge: str | None) -> list[audit.Sender] | None:
@@ -201,8 +157,7 @@ def _tell(report: Report, form: str, output: str | None, remedy: str) -> None:
         for violation in report.violations:
             click.echo(visible(violation_line(violation)))
     if form != "json" or output is not None:
-        for note in report.notes:
-            warn(f"note: {note}")
+        warn(*(f"note: {note}" for note in report.notes))
         if report.violations:
             warn(f"what to do: {remedy}")
         warn(_summary(report))
@@ -217,9 +172,9 @@ def _written(report: Report, form: str) -> str | None:
     return formats.code_quality(report) if form == "gitlab" else None
 
 
-def _answer(ctx: click.Context, report: Report) -> None:
+def _answer(report: Report) -> None:
     if not report.clean:
-        ctx.exit(AnswerIsNo.exit_code)
+        exit_with(AnswerIsNo.exit_code)
 
 
 def _summary(report: Report) -> str:
@@ -248,11 +203,7 @@ def _summary(report: Report) -> str:
 def _as_json(report: Report) -> dict[str, Any]:
     return {
         "ok": report.clean,
-        "revision": report.revision,
-        "since": report.since,
-        "commits": report.commits,
-        "steps": report.steps,
-        "imported": report.imported,
+        **attributes(report, "revision", "since", "commits", "steps", "imported"),
         "signatures": asdict(report.signatures),
         "people": list(report.people),
         "violations": [_violation_as_json(violation) for violation in report.violations],
@@ -263,12 +214,5 @@ def _as_json(report: Report) -> dict[str, Any]:
 
 
 def _violation_as_json(violation: Violation) -> dict[str, Any]:
-    plain = {
-        "commit": violation.commit,
-        "author": violation.author,
-        "path": violation.path,
-        "escalation_id": violation.escalation_id,
-        "rule": violation.rule,
-        "expected": violation.expected,
-    }
+    plain = attributes(violation, "commit", "author", "path", "escalation_id", "rule", "expected")
     return {key: value for key, value in plain.items() if value is not None}

@@ -12,8 +12,8 @@ import click
 from ...errors import AnswerIsNo, Usage
 from ...model.vocabulary import RELEASING
 from ..app import escalation
-from ..options import SPAN, common, takes_ids, writes
-from ..output import put_json, warn, what_to_do
+from ..options import common, flag, takes, takes_ids, takes_time, writes
+from ..output import attributes, exit_with, put_json, warn, what_to_do
 from ..stores import store_of, work, writing_store
 
 if TYPE_CHECKING:
@@ -26,25 +26,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _uses(function: F) -> F:
     """The options of commands that act on a decision."""
     for option in (
-        click.option(
+        flag(
             "--require-signatures",
-            is_flag=True,
-            help="Accept only steps that their authors signed, whatever the settings require.",
+            "Accept only steps that their authors signed, whatever the settings require.",
         ),
-        click.option(
+        flag(
             "--amended",
-            is_flag=True,
-            help="You apply amendments: you run what the decision says. Without this option, redacted and rewritten exit 6.",
+            "You apply amendments: you run what the decision says. Without this option, redacted and rewritten exit 6.",
         ),
-        click.option(
+        takes(
             "--release-id",
-            metavar="TOKEN",
-            help="Your own token for this release (default: a new one). If you repeat it, kt says that you already had the decision.",
+            "TOKEN",
+            "Your own token for this release (default: a new one). If you repeat it, kt says that you already had the decision.",
         ),
-        click.option(
+        takes(
             "--digest",
-            metavar="DIGEST",
-            help="The digest of the action that you are going to run. If the record has another one, exits 6.",
+            "DIGEST",
+            "The digest of the action that you are going to run. If the record has another one, exits 6.",
         ),
     ):
         function = option(function)
@@ -53,26 +51,17 @@ def _uses(function: F) -> F:
 
 @escalation.command("wait", short_help="Wait until an escalation is resolved.")
 @takes_ids(one=True)
-@click.option(
-    "--timeout", type=SPAN, metavar="TIME", help="Give up after this long (default: wait for ever)."
-)
-@click.option(
-    "--interval",
-    type=SPAN,
-    metavar="TIME",
-    help="How often to ask the remote (default: every 0.5s at first, every 15s later).",
-)
-@click.option(
+@takes_time("--timeout", "Give up after this long (default: wait for ever).")
+@takes_time("--interval", "How often to ask the remote (default: every 0.5s at first, every 15s later).")
+@flag(
     "--deadline-sweep",
-    is_flag=True,
-    help="When a deadline of this escalation passes, apply what is due for it, as `sweep` does.",
+    "When a deadline of this escalation passes, apply what is due for it, as `sweep` does.",
 )
-@click.option("--release", is_flag=True, help="Take the decision for its one use, as `release` does.")
+@flag("--release", "Take the decision for its one use, as `release` does.")
 @_uses
 @writes
 @common
-@click.pass_context
-def wait_command(ctx: click.Context, /, **given: Any) -> None:
+def wait_command(**given: Any) -> None:
     """Wait until an escalation is resolved, and print the decision as JSON.
 
     Exits 0 if you may run the request now, 1 if it was denied, has expired or was withdrawn, 6 if the
@@ -85,24 +74,17 @@ def wait_command(ctx: click.Context, /, **given: Any) -> None:
         # A sweep that has landed says nothing about the decision: the exit code is that of the wait.
         work.begin_session()
     if given["release"]:
-        _release(ctx, given, tell, waits=True)
+        _release(given, tell, waits=True)
         return
     if given["release_id"] is not None:
         raise Usage(problem="--release-id goes with --release")
     work.changes = given["deadline_sweep"]
-    with store_of(ctx, given["repo"]) as store:
-        ask = partial(
-            store.wait,
-            given["escalation_id"],
-            tell=tell,
-            digest=given["digest"],
-            amended=given["amended"],
-            require_signatures=given["require_signatures"],
-            interval=given["interval"],
-        )
+    with store_of(given["repo"]) as store:
+        options = {key: given[key] for key in ("digest", "amended", "require_signatures", "interval")}
+        ask = partial(store.wait, given["escalation_id"], tell=tell, **options)
         found = _waited(store, given, ask, tell)
     put_json(_answer(found))
-    _end(ctx, found)
+    _end(found)
 
 
 def _waited(
@@ -119,8 +101,7 @@ def _waited(
 @_uses
 @writes
 @common
-@click.pass_context
-def release_command(ctx: click.Context, /, **given: Any) -> None:
+def release_command(**given: Any) -> None:
     """Take a decision for its one use: nobody else can take it afterwards.
 
     Run the request only if this command exits 0 and says `changed`. If you repeat your own release, it exits
@@ -128,16 +109,10 @@ def release_command(ctx: click.Context, /, **given: Any) -> None:
     again. Exits 6 if no decision releases the request, or if the decision was released before, is too old, or
     is about another action.
     """
-    _release(ctx, given, lambda _: None, waits=False)
+    _release(given, lambda _: None, waits=False)
 
 
-def _release(
-    ctx: click.Context,
-    given: dict[str, Any],
-    tell: Callable[[str], object],
-    *,
-    waits: bool,
-) -> None:
+def _release(given: dict[str, Any], tell: Callable[[str], object], *, waits: bool) -> None:
     def told(line: str) -> None:
         # The release id is printed before it is used, also for a program, so that it can find a lost answer.
         if "under release id" in line and given["release_id"] is None:
@@ -145,26 +120,20 @@ def _release(
         else:
             tell(line)
 
-    with writing_store(ctx, given) as store:
+    with writing_store(given) as store:
         options = {key: given[key] for key in ("digest", "release_id", "amended", "require_signatures")}
         if waits:
-            ask = partial(
-                store.wait_and_release,
-                given["escalation_id"],
-                interval=given["interval"],
-                tell=told,
-                **options,
+            options |= {"interval": given["interval"], "tell": told}
+            found = _waited(
+                store, given, partial(store.wait_and_release, given["escalation_id"], **options), told
             )
-            found = _waited(store, given, ask, told)
         else:
             found = store.release(given["escalation_id"], **options, tell=told)
     # From here on the exit code is the outcome of the release.
     work.is_session = False
-    for text in found.warnings:
-        warn(text)
+    warn(*found.warnings)
     if waits or given["as_json"]:
-        used = {"changed": found.changed, "repeat": found.repeat, "release_commit": found.release_commit}
-        put_json({**_answer(found), **used})
+        put_json({**_answer(found), **attributes(found, "changed", "repeat", "release_commit")})
     elif found.release_id is None:
         click.echo(
             f"{found.escalation_id} is {found.outcome}, and not for one use, so nothing was written and no receipt is "
@@ -179,47 +148,31 @@ def _release(
         click.echo(
             f"released {found.escalation_id} under {found.release_id} in commit {commit}: {what_to_do(found)}"
         )
-    _end(ctx, found)
+    _end(found)
 
 
 @escalation.command("receipt", short_help="Record the result of a release.")
 @takes_ids(one=True)
-@click.option("--status", required=True, metavar="STATUS", help="executed, failed or unknown.")
-@click.option("--result-digest", metavar="DIGEST", help="sha256: and the digest of the result, in hex.")
-@click.option("--release-id", metavar="TOKEN", help="Refuse if the release has another id.")
-@click.option(
-    "--reason", metavar="TEXT", help="What you know about the result. Required for an admin after unknown."
-)
+@takes("--status", "STATUS", "executed, failed or unknown.", required=True)
+@takes("--result-digest", "DIGEST", "sha256: and the digest of the result, in hex.")
+@takes("--release-id", "TOKEN", "Refuse if the release has another id.")
+@takes("--reason", "TEXT", "What you know about the result. Required for an admin after unknown.")
 @writes
 @common
-@click.pass_context
-def receipt_command(ctx: click.Context, /, **given: Any) -> None:
+def receipt_command(**given: Any) -> None:
     """Record the result of your release. A receipt is final, except unknown.
 
     The receipt is your own statement: kt cannot see what the gateway did.
     """
-    with writing_store(ctx, given) as store:
-        found = store.receipt(
-            given["escalation_id"],
-            given["status"],
-            result_digest=given["result_digest"],
-            reason=given["reason"],
-            release_id=given["release_id"],
-        )
-    for text in found.warnings:
-        warn(text)
+    with writing_store(given) as store:
+        options = {key: given[key] for key in ("result_digest", "reason", "release_id")}
+        found = store.receipt(given["escalation_id"], given["status"], **options)
+    warn(*found.warnings)
     if given["as_json"]:
         from ...model.value import plain
 
-        put_json(
-            {
-                "escalation_id": found.escalation_id,
-                "release_id": found.release_id,
-                "receipt": plain(found.receipt),
-                "commit": found.commit,
-                "changed": found.changed,
-            }
-        )
+        names = attributes(found, "escalation_id", "release_id")
+        put_json({**names, "receipt": plain(found.receipt), **attributes(found, "commit", "changed")})
         return
     if found.changed:
         click.echo(f"{found.escalation_id} is {found.receipt.status}, in commit {(found.commit or '')[:12]}")
@@ -227,9 +180,9 @@ def receipt_command(ctx: click.Context, /, **given: Any) -> None:
         click.echo(f"{found.escalation_id} has that receipt already ({found.receipt.status})")
 
 
-def _end(ctx: click.Context, found: Decision) -> None:
+def _end(found: Decision) -> None:
     if found.outcome not in RELEASING:
-        ctx.exit(AnswerIsNo.exit_code)
+        exit_with(AnswerIsNo.exit_code)
 
 
 def _answer(found: Decision) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ...model.times import format_time
 from ...model.vocabulary import SEVERITIES
 from ...reporting import plain_text
 from ..app import escalation
-from ..options import SPAN, Count, F, common, read_time, reads
+from ..options import Count, F, chooses, common, flag, read_time, reads, takes, takes_time
 from ..output import for_people, journal_time, warn
 from ..stores import store_of
 from ..terminal.progress import drawn, printed
@@ -39,34 +39,33 @@ _SECONDS_BETWEEN_WRITES = 1.0
 
 def _format(*more: str) -> Callable[[F], F]:
     chats = ", or a message for slack or teams" if more else ""
-    return click.option(
+    return chooses(
         "--format",
         "form",
-        type=click.Choice(["text", "json", "cloudevents", *more]),
-        help=f"How to print each event, on one line: text (default), json, {'' if more else 'or '}cloudevents "
+        ["text", "json", "cloudevents", *more],
+        f"How to print each event, on one line: text (default), json, {'' if more else 'or '}cloudevents "
         f"(CloudEvents 1.0 as JSON){chats}. --json is the same as --format json.",
     )
 
 
 @escalation.command("events", short_help="Show what happened, oldest first.")
-@click.option(
+@takes(
     "--since",
-    metavar="WHEN",
-    help="Only events after a revision or a cursor, or since a time: 2h, 7d, or an RFC 3339 time.",
+    "WHEN",
+    "Only events after a revision or a cursor, or since a time: 2h, 7d, or an RFC 3339 time.",
 )
-@click.option("--limit", type=Count(min=1), metavar="N", help="Print at most this many (default: all).")
+@takes("--limit", "N", "Print at most this many (default: all).", type=Count(min=1))
 @_format()
 @reads
 @common
-@click.pass_context
-def events_command(ctx: click.Context, /, **given: Any) -> None:
+def events_command(**given: Any) -> None:
     """Show what happened, oldest first: one event for each action on each escalation.
 
     Events are read from git history, so you can print them again at any time. Each has a cursor. To
     continue after an event, run the command again with --since CURSOR.
     """
     form = given["form"] or ("json" if given["as_json"] else "text")
-    with drawn(prints=True) as progress, store_of(ctx, given["repo"], progress=progress) as store:
+    with drawn(prints=True) as progress, store_of(given["repo"], progress=progress) as store:
         found = store.events(_since(given["since"]), rev=given["rev"], fetch=given["fetch"])
         show = _printer(store, form)
         last, count = None, 0
@@ -78,94 +77,65 @@ def events_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 @escalation.command("watch", short_help="Print each event as it happens, or pass it on.")
-@click.option(
-    "--since",
-    metavar="WHEN",
-    help="Begin after a revision or a cursor, or at a time (2h, or RFC 3339), instead of now.",
+@takes(
+    "--since", "WHEN", "Begin after a revision or a cursor, or at a time (2h, or RFC 3339), instead of now."
 )
-@click.option(
-    "--cursor",
-    "cursor",
-    metavar="FILE",
-    help="Keep the position in this file, and continue there next time.",
-)
-@click.option(
-    "--team",
-    "teams",
-    multiple=True,
-    metavar="TEAM",
-    help="Only events of escalations that are routed to this team.",
-)
-@click.option(
+@takes("--cursor", "cursor", "FILE", "Keep the position in this file, and continue there next time.")
+@takes("--team", "teams", "TEAM", "Only events of escalations that are routed to this team.", multiple=True)
+@takes(
     "--user",
     "users",
+    "USER",
+    "Only events of escalations that are routed to this user, or that the user holds or held before.",
     multiple=True,
-    metavar="USER",
-    help="Only events of escalations that are routed to this user, or that the user holds or held before.",
 )
-@click.option(
-    "--mine",
-    is_flag=True,
-    help="Only events of escalations that are routed to you by name, or that you hold or held before.",
+@flag("--mine", "Only events of escalations that are routed to you by name, or that you hold or held before.")
+@chooses(
+    "--severity", "severities", SEVERITIES, "Only events of escalations of this severity.", multiple=True
 )
-@click.option(
-    "--severity",
-    "severities",
-    type=click.Choice(SEVERITIES),
-    multiple=True,
-    help="Only events of escalations of this severity.",
-)
-@click.option(
+@takes(
     "--action",
     "actions",
+    "ACTION",
+    "Only events with this action: raise, claim, resolve, assign, due, and so on. This option and the four before it may be repeated.",
     type=click.Choice(HAPPENINGS),
     multiple=True,
-    metavar="ACTION",
-    help="Only events with this action: raise, claim, resolve, assign, due, and so on. This option and the four before it may be repeated.",
 )
-@click.option(
+@takes_time(
     "--due",
-    type=SPAN,
-    metavar="TIME",
-    help="Send a notice this long before a deadline or lease ends, once. With --cursor, a restart does not repeat it.",
+    "Send a notice this long before a deadline or lease ends, once. With --cursor, a restart does not repeat it.",
 )
-@click.option(
+@takes(
     "--exec",
     "command",
-    metavar="CMD",
-    help="Run this program for each event, without a shell. It gets the event as JSON on stdin.",
+    "CMD",
+    "Run this program for each event, without a shell. It gets the event as JSON on stdin.",
 )
-@click.option(
+@takes(
     "--webhook",
-    metavar="URL",
-    help="Send each event to this address, signed with KT_WEBHOOK_SECRET (slack and teams: not signed).",
+    "URL",
+    "Send each event to this address, signed with KT_WEBHOOK_SECRET (slack and teams: not signed).",
 )
-@click.option(
+@takes(
     "--webhook-file",
-    metavar="FILE",
-    help="The same, with the address in the first line of this file, so that no list of processes shows it.",
+    "FILE",
+    "The same, with the address in the first line of this file, so that no list of processes shows it.",
 )
-@click.option(
+@takes(
     "--retries",
+    "N",
+    "How many times to try again before giving up.",
     type=Count(min=0),
     default=8,
     show_default=True,
-    metavar="N",
-    help="How many times to try again before giving up.",
 )
-@click.option(
-    "--interval",
-    type=SPAN,
-    metavar="TIME",
-    help="How often to ask the remote (default: every 0.5s at first, every 15s later).",
-)
-@click.option("--once", is_flag=True, help="Exit when there are no more events.")
-@click.option("--count", type=Count(min=1), metavar="N", help="Exit after this many events.")
-@click.option("--timeout", type=SPAN, metavar="TIME", help="Exit after this long.")
+@takes_time("--interval", "How often to ask the remote (default: every 0.5s at first, every 15s later).")
+@flag("--once", "Exit when there are no more events.")
+@takes("--count", "N", "Exit after this many events.", type=Count(min=1))
+@takes_time("--timeout", "Exit after this long.")
 @_format(*CHATS)
 @common
-@click.pass_context
-def watch_command(ctx: click.Context, /, **given: Any) -> None:
+def watch_command(**given: Any) -> None:
     """Print each event as it happens, or pass it to a program or a webhook.
 
     Events come in order and at least once. The cursor moves after an event was delivered, so no event
@@ -179,7 +149,7 @@ def watch_command(ctx: click.Context, /, **given: Any) -> None:
 
     taker, form = _receiver(given)
     place = _Place(given["cursor"])
-    with store_of(ctx, given["repo"]) as store:
+    with store_of(given["repo"]) as store:
         since = place.begin(store, given["since"])
         hand_over = _delivering(store, taker, form, given["retries"]) if taker else _printer(store, form)
         names = ("teams", "users", "severities", "actions")

@@ -12,9 +12,9 @@ from ...errors import MissingExtra
 from ...model.text import visible
 from .. import signals
 from ..app import escalation
-from ..options import Count, in_one_store, writes
+from ..options import Count, flag, in_one_store, takes, writes
 from ..output import warn
-from ..stores import folder, store_of, work
+from ..stores import store_of, work
 
 
 def _print_bug(text: str) -> None:
@@ -23,14 +23,11 @@ def _print_bug(text: str) -> None:
 
 
 @escalation.command("web", short_help="Decide escalations in your browser.")
-@click.option(
-    "--port", type=Count(min=0), default=0, metavar="N", help="Listen on this port (default: a free one)."
-)
-@click.option("--no-open", is_flag=True, help="Print the address only, and open no browser.")
+@takes("--port", "N", "Listen on this port (default: a free one).", type=Count(min=0), default=0)
+@flag("--no-open", "Print the address only, and open no browser.")
 @writes
 @in_one_store
-@click.pass_context
-def web_command(ctx: click.Context, /, port: int, no_open: bool, **given: Any) -> None:
+def web_command(port: int, no_open: bool, repo: str, **timeouts: Any) -> None:
     """Open a desk in your browser: the queue, each escalation, your decisions and the store's state.
 
     The desk runs on this machine only and acts as you, by the same rules as the other commands. It
@@ -53,15 +50,12 @@ def web_command(ctx: click.Context, /, port: int, no_open: bool, **given: Any) -
     from ...read_store import ReadStore
 
     work.begin_session()
-    where = folder(ctx, given["repo"])
     with (
-        store_of(
-            ctx, given["repo"], lock_timeout=given["lock_timeout"], retry_timeout=given["retry_timeout"]
-        ) as store,
-        ReadStore.open(where) as follower,
+        store_of(repo, **timeouts) as store,
+        ReadStore.open(repo) as follower,
         contextlib.ExitStack() as stack,
     ):
-        with serving.opened(store, follower, where, port, _print_bug) as it:
+        with serving.opened(store, follower, repo, port, _print_bug) as it:
             # As soon as the address can be read, ^C is how a desk ends.
             with contextlib.suppress(KeyboardInterrupt):
                 click.echo(it.address)

@@ -8,41 +8,50 @@ import click
 
 from ...errors import BadInput
 from ..app import escalation
-from ..options import PARTIAL, called, common, proposes, read_file, takes_ids, writes
+from ..options import (
+    PARTIAL,
+    REASON,
+    called,
+    commit_options,
+    common,
+    flag,
+    proposes,
+    read_file,
+    takes,
+    takes_ids,
+    writes,
+)
 from ..output import put_json, report
 from ..stores import writing_store
 
 
 @escalation.command("withdraw", short_help="Take back an escalation that nobody needs to decide any more.")
 @takes_ids()
-@click.option("--reason", required=True, metavar="TEXT", help="Why. The text is kept in history for ever.")
+@REASON
 @PARTIAL
 @proposes
 @writes
 @common
-@click.pass_context
-def withdraw_command(ctx: click.Context, /, **given: Any) -> None:
+def withdraw_command(**given: Any) -> None:
     """Resolve an open escalation as withdrawn. Nothing is released.
 
     For the person or gateway who raised it, and for admins.
     """
-    with writing_store(ctx, given) as store:
-        result = store.withdraw_many(
-            given["escalation_ids"], given["reason"], partial=given["partial"], branch=given["branch"]
-        )
+    with writing_store(given) as store:
+        result = store.withdraw_many(given["escalation_ids"], given["reason"], **commit_options(given))
     done, same = "withdrew {id} in commit {commit}", "{id} is withdrawn by you already"
     report(result, given["as_json"], given["several"], done, same, "withdraw {id}")
 
 
 @escalation.command("digest", short_help="Print the digest of an action, for action.digest.")
-@click.option("--kind", required=True, metavar="KIND", help="The kind of action, such as tool.call.")
-@click.option("--name", required=True, metavar="NAME", help="The name of the tool or model.")
-@click.option(
+@takes("--kind", "KIND", "The kind of action, such as tool.call.", required=True)
+@takes("--name", "NAME", "The name of the tool or model.", required=True)
+@takes(
     "--key-file",
-    metavar="FILE",
-    help="Make a keyed digest: the key is this file (without a line feed at its end). Then nobody can guess a short input.",
+    "FILE",
+    "Make a keyed digest: the key is this file (without a line feed at its end). Then nobody can guess a short input.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON. Errors are JSON on stderr.")
+@flag("--json", "as_json", "Print JSON. Errors are JSON on stderr.")
 @click.argument("file", default="-", metavar="[FILE]")
 def digest_command(kind: str, name: str, key_file: str | None, as_json: bool, file: str) -> None:
     """Print the digest of what will be run: FILE holds its input as JSON; - or nothing reads stdin.
