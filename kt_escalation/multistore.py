@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _ENDING = (OutcomeUnknown, Interrupted)
 
 
-class Fault(NamedTuple):
+class StoreFault(NamedTuple):
     """A store that could not be read: its path, and the error."""
 
     store: str
@@ -54,7 +54,7 @@ class Listed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Listing:
+class MergedListing:
     """A page of one or several stores: rows in order, unreadable files, and stores that could not be read.
 
     ``hint`` says why the page may be empty, if that is known. ``ages`` has the age of each store that is not
@@ -64,7 +64,7 @@ class Listing:
     rows: Sequence[Listed]
     next_cursor: str | None
     invalid: Sequence[tuple[str | None, Invalid]]
-    faults: Sequence[Fault] = ()
+    faults: Sequence[StoreFault] = ()
     hint: str | None = None
     ages: Sequence[tuple[str | None, str]] = ()
 
@@ -74,7 +74,7 @@ class Taken:
     """The claimed escalations of each store, most urgent first, and the stores where claiming failed."""
 
     results: Sequence[tuple[str, Result]]
-    faults: Sequence[Fault]
+    faults: Sequence[StoreFault]
 
 
 def of_the_user() -> Sequence[str]:
@@ -111,7 +111,7 @@ def one(
     marks: bool = False,
     ask: float | None = None,
     progress: Progress | None = None,
-) -> Listing:
+) -> MergedListing:
     """The page of one store. Its rows do not name the store. Raises as `ReadStore.rows`.
 
     With ``ask`` the remote is asked for at most so many seconds (0: not at all). A store that is not fresh
@@ -123,7 +123,7 @@ def one(
         rows = _listed(None, store, found, whole, marks)
     invalid = [(None, item) for item in found.invalid]
     ages = [(None, old)] if old else []
-    return Listing(rows, found.page.next_cursor, invalid, hint=found.hint, ages=ages)
+    return MergedListing(rows, found.page.next_cursor, invalid, hint=found.hint, ages=ages)
 
 
 def several(
@@ -136,7 +136,7 @@ def several(
     marks: bool = False,
     ask: float | None = None,
     progress: Progress | None = None,
-) -> Listing:
+) -> MergedListing:
     """The page of all stores. ``whole`` adds the records as plain values, ``marks`` adds open proposals.
 
     ``ask`` is as in `one`, for all stores together. Raises BadInput for a query that no store could answer.
@@ -145,7 +145,7 @@ def several(
     pages: dict[int, Page] = {}
     listed: dict[tuple[int, str], Listed] = {}
     invalid: list[tuple[str | None, Invalid]] = []
-    faults: list[Fault] = []
+    faults: list[StoreFault] = []
     hints: set[str | None] = set()
     ages: list[tuple[str | None, str]] = []
     until = time.monotonic() + (ask or 0)
@@ -156,7 +156,7 @@ def several(
                 found = store.rows(replace(wanted, place=(place,)), rev=rev, fetch=fetch)
                 rows = _listed(path, store, found, whole, marks)
         except KtError as error:
-            faults.append(Fault(path, error))
+            faults.append(StoreFault(path, error))
             continue
         pages[place] = found.page
         ages += [(path, old)] if old else []
@@ -167,7 +167,7 @@ def several(
     page = [listed[place, row.escalation_id] for place, row in merged]
     # If one store lists the team, the others need not.
     hint = None if page or None in hints else "; ".join(filter(None, hints))
-    return Listing(page, cursor, invalid, faults, hint or None, ages)
+    return MergedListing(page, cursor, invalid, faults, hint or None, ages)
 
 
 def _listed(path: str | None, store: ReadStore, found: Rows, whole: bool, marks: bool) -> Sequence[Listed]:
@@ -216,7 +216,7 @@ class _Stores:
     claim_id: str | None
     asked: dict[str, tuple[Store, Result]] = field(default_factory=dict)
     results: list[tuple[str, Result]] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[StoreFault] = field(default_factory=list)
     nothing: dict[str, NothingToClaim] = field(default_factory=dict)
 
     def ask(self, path: str, store: Store | None = None) -> None:
@@ -231,7 +231,7 @@ class _Stores:
         except NothingToClaim as error:
             self.nothing[path] = error
         except KtError as error:
-            self.faults.append(Fault(path, error))
+            self.faults.append(StoreFault(path, error))
 
     def claim(self) -> None:
         """Claim the most urgent escalations, until there are enough or none is left."""
@@ -248,7 +248,7 @@ class _Stores:
         except KeyboardInterrupt:
             if not self.results:
                 raise
-            self.faults.append(Fault(path, Interrupted()))
+            self.faults.append(StoreFault(path, Interrupted()))
 
     def _claim_in(self, path: str, turns: Sequence[Key]) -> int:
         """Claim the escalations with these turns in one store. Returns how many were claimed."""
@@ -261,7 +261,7 @@ class _Stores:
             self.ask(path, store)
             return 0
         except KtError as error:
-            self.faults.append(Fault(path, error))
+            self.faults.append(StoreFault(path, error))
             del self.asked[path]
             return 0
         del self.asked[path]
@@ -282,7 +282,7 @@ def _turn(record: Record) -> Key:
     return query.turn(summary_of(record, "", ""))
 
 
-def _why_none(nothing: Mapping[str, NothingToClaim], faults: Sequence[Fault]) -> KtError:
+def _why_none(nothing: Mapping[str, NothingToClaim], faults: Sequence[StoreFault]) -> KtError:
     """The error if nothing was claimed. A store that did not answer may still have escalations."""
     reasons = {path: error.why for path, error in nothing.items()}
     if not faults:
@@ -298,7 +298,7 @@ def _why_none(nothing: Mapping[str, NothingToClaim], faults: Sequence[Fault]) ->
     return error
 
 
-def ending(faults: Sequence[Fault]) -> Fault | None:
+def ending(faults: Sequence[StoreFault]) -> StoreFault | None:
     """The fault that ended the search. It decides the error of the whole call."""
     return next((fault for fault in faults if isinstance(fault.error, _ENDING)), None)
 

@@ -33,7 +33,7 @@ from kt_escalation.model.times import moments_in
 from kt_escalation.reporting import limits
 from kt_escalation.web.app import create
 from kt_escalation.web.desk import Desk, QueuePage
-from kt_escalation.web.figures import Figures
+from kt_escalation.web.figures import FiguresCache
 from kt_escalation.web.live import Live
 from kt_escalation.web.pages import marked
 from kt_escalation.web.plain import sentence
@@ -235,7 +235,7 @@ def test_what_is_not_there_says_so(place: Lab, alice: Served) -> None:
 
 def test_figures_that_are_being_read_do_not_hold_up_the_end_of_a_desk(place: Lab) -> None:
     look = place.folder / "look"
-    figures = Figures(str(look))
+    figures = FiguresCache(str(look))
     figures.close()
     with pytest.raises(Interrupted):
         figures.read(git("rev-parse", "HEAD", cwd=look))
@@ -265,7 +265,7 @@ def test_a_bug_is_a_page_that_says_so_and_the_terminal_has_the_rest(place: Lab) 
         "headers": headers,
     }
     with Store.open(place.folder / "look") as store:
-        app = create(Broken(store, Figures(".")), Live(store.cursor), keys, "127.0.0.1:1", told.append)
+        app = create(Broken(store, FiguresCache(".")), Live(store.cursor), keys, "127.0.0.1:1", told.append)
         with pytest.raises(ZeroDivisionError):
             asyncio.run(app({**scope, "root_path": "", "raw_path": b"/"}, receive, send))  # type: ignore[arg-type]
     assert sent[0]["status"] == 500

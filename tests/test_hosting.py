@@ -17,7 +17,8 @@ from forge import spare_start
 from lab import Lab, Ran, git, kt
 
 from kt_escalation.audit import hosting
-from kt_escalation.audit.hosting import Pins, Pusher
+from kt_escalation.audit.hosting import HookSettings
+from kt_escalation.audit.scope import Sender
 from kt_escalation.policies.policy_set import assemble
 from kt_escalation.storage.clone import GitStore
 
@@ -273,7 +274,7 @@ def test_it_pins_where_the_store_is_and_what_it_began_with(lab: Lab, clone: Path
     installed(lab.remote, "--pusher-from", "GL_USER", "--logins", "gitolite")
     [start] = git("log", "--format=%H", "--reverse", "--", "queue", cwd=clone).splitlines()[:1]
     with_store = GitStore(lab.remote)
-    assert hosting.pins(with_store.repository) == Pins("main", "", start, "GL_USER", "gitolite")
+    assert hosting.pins(with_store.repository) == HookSettings("main", "", start, "GL_USER", "gitolite")
     with_store.close()
     git("config", "kt.start", "1" * 40, cwd=lab.remote)
     # What is not given again stays as it is.
@@ -509,10 +510,10 @@ def test_the_first_roster_says_who_pushes_it(
 
 def test_who_a_pusher_is() -> None:
     roster = assemble(None, {}).roster
-    assert Pusher("alice").user(roster) == "alice"
-    assert Pusher("A@x.org").user(roster) == "a@x.org"
-    assert Pusher("alice", "gitlab").user(roster) is None
-    assert str(Pusher("alice", "gitlab")) == "gitlab:alice"
+    assert Sender("alice").user(roster) == "alice"
+    assert Sender("A@x.org").user(roster) == "a@x.org"
+    assert Sender("alice", "gitlab").user(roster) is None
+    assert str(Sender("alice", "gitlab")) == "gitlab:alice"
 
 
 # --- and it goes again --------------------------------------------------------------------------------

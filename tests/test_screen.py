@@ -334,7 +334,7 @@ def test_whatever_a_text_holds_a_terminal_gets_what_is_seen_and_colour(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", str(columns))
         patch.setenv("TERM", "xterm")
-        section = screen.Section("Title", [((text, tone), (text, tone))])
+        section = screen.PageSection("Title", [((text, tone), (text, tone))])
         shown = [*screen.page([(text, tone)], None, [section])]
         shown += screen.table([screen.Column("A", whole=True)], [[(text, tone)]])
     plain = ESCAPES.sub("", "\n".join(shown))

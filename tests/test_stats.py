@@ -83,7 +83,7 @@ def tally(
     *,
     by: By | None = None,
     now: float = 1000,
-    claims: statistics.Claims | None = None,
+    claims: statistics.ClaimTimes | None = None,
     policies: Policies = POLICIES,
     **more: Any,
 ) -> Tally:

@@ -19,7 +19,7 @@ from lab import git
 from strategies import TRAPS, claim_ids, durations, escalation_ids, lines, texts
 from strategies import times as moments
 
-from kt_escalation.git.push_result import Answer, classify
+from kt_escalation.git.push_result import PushAnswer, classify
 from kt_escalation.model import ids, text, times
 from kt_escalation.model.record import Draft
 from kt_escalation.model.value import Invalid
@@ -365,7 +365,7 @@ def test_what_git_shows_of_a_message_acts_on_no_terminal(repository: Path, said:
 
 # --- what a push answered -------------------------------------------------------------------------
 
-LANDED, LOST, REFUSED, FAULT, UNREACHED, UNKNOWN = Answer
+LANDED, LOST, REFUSED, FAULT, UNREACHED, UNKNOWN = PushAnswer
 NO_READ = "fatal: Could not read from remote repository."
 GITLAB = "remote: GitLab: You are not allowed to push code to protected branches on this project."
 GITEA = "remote: Gitea: Not allowed to push to protected branch main"
@@ -443,7 +443,7 @@ def ref_line(flag: str, summary: str) -> str:
     ],
 )
 def test_each_answer_of_a_push_is_taken_for_what_it_is(
-    answer: Answer, status: int, stdout: str, stderr: str
+    answer: PushAnswer, status: int, stdout: str, stderr: str
 ) -> None:
     assert classify(status, stdout, stderr).answer is answer
 

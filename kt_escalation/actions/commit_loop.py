@@ -15,7 +15,7 @@ from ..errors import GitFailed, Interrupted, KtError, PushRefused, RemoteUnreach
 from ..model.times import to_millis
 from ..results import Result
 from ..rules.permissions import Actor
-from ..storage.effect import LAST_LOOK, LEAST_FOR_PUSH, LOOK_AGAIN, Effect, OnEffect, Outcome
+from ..storage.effect import LAST_LOOK, LEAST_FOR_PUSH, LOOK_AGAIN, Effect, EffectOutcome, OnEffect
 from ..storage.interface import (
     Author,
     Onto,
@@ -190,10 +190,10 @@ class CommitLoop:
             # Only this place decides the outcome. It looks only at the record: an exception says nothing
             # about the ref.
             words = _words(caught)
-            if change.outcome is Outcome.SENT:
+            if change.outcome is EffectOutcome.SENT:
                 words = "; then: ".join(filter(None, [change.unanswered, words]))
                 raise change.given_up(words) from caught
-            if change.outcome is not Outcome.LANDED:
+            if change.outcome is not EffectOutcome.LANDED:
                 raise _named(caught) from caught.__cause__
             warning = _left(words) if branch is None else f"cut short after the push: {words}"
         result = change.final_result(warning)
@@ -216,9 +216,9 @@ class CommitLoop:
                 try:
                     self._until_landed(change, now)
                 except (Exception, KeyboardInterrupt):
-                    if change.outcome is Outcome.SENT:
+                    if change.outcome is EffectOutcome.SENT:
                         self._look_again(change)
-                    if change.outcome is not Outcome.LANDED:
+                    if change.outcome is not EffectOutcome.LANDED:
                         raise
             return self._follow(change) if change.branch is None else ""
 
@@ -440,7 +440,7 @@ class CommitLoop:
         there = [self.port.proposal(out.onto, tip, timeout) for out in change.sent[-1:] if out.onto]
         proposed = {proposal.commit for proposal in there if proposal}
         change.seen(tip.revision, lambda commit: commit in proposed or self.port.contains(tip, commit))
-        return change.outcome is not Outcome.SENT
+        return change.outcome is not EffectOutcome.SENT
 
     def _follow(self, change: _Change) -> str:
         """Update the checkout. Returns a warning if that was not possible."""

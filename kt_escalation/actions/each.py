@@ -19,7 +19,7 @@ from .plan import Plan
 from .session import Session
 
 #: A rule for one escalation. The number is how many have changed before it in the same commit.
-Rule = Callable[[Snapshot, Actor, Entry, int], Record]
+EachRule = Callable[[Snapshot, Actor, Entry, int], Record]
 #: What a commit's subject adds to its action, from the records before the change.
 Detail = Callable[[Sequence[Record]], str]
 #: A warning about a record before it is written, or None.
@@ -30,7 +30,7 @@ def each(
     session: Session,
     action: str,
     escalation_ids: Collection[str],
-    rule: Rule,
+    rule: EachRule,
     options: Options,
     *,
     outcome: str | None = None,

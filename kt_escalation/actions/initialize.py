@@ -21,7 +21,7 @@ from ..git.repository import author_outside, init
 from ..model.times import to_millis
 from ..storage import layout
 from ..storage.clone import GitStore
-from ..storage.effect import LAST_LOOK, LEAST_FOR_PUSH, LOOK_AGAIN, Effect, Outcome
+from ..storage.effect import LAST_LOOK, LEAST_FOR_PUSH, LOOK_AGAIN, Effect, EffectOutcome
 from ..storage.interface import Author, Stale
 from .options import OpenOptions
 from .read_session import LOCK_TIMEOUT, RETRY_TIMEOUT
@@ -78,9 +78,9 @@ def create(
         words = (
             "interrupted" if isinstance(caught, KeyboardInterrupt) else str(caught) or type(caught).__name__
         )
-        if begun.outcome is Outcome.SENT:
+        if begun.outcome is EffectOutcome.SENT:
             raise begun.given_up(words) from caught
-        if begun.outcome is not Outcome.LANDED:
+        if begun.outcome is not EffectOutcome.LANDED:
             raise
         begun.warn(f"cut short after the commit: {words}")
     return begun.made

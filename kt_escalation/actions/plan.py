@@ -12,7 +12,7 @@ from ..policies.policy_set import assemble
 from ..results import ALONE, Line, Result
 from ..rules import permissions
 from ..rules.permissions import Actor
-from ..storage.commit_message import Message, Words
+from ..storage.commit_message import Message, PlainMessage
 from ..storage.interface import Author, Change, Snapshot
 
 
@@ -21,7 +21,7 @@ class Plan:
     """The rules' decision for one snapshot. A plan without changes means that everything is already as requested."""
 
     changes: tuple[Change, ...] = ()
-    message: Message | Words | None = None
+    message: Message | PlainMessage | None = None
     records: tuple[Record, ...] = ()
     unchanged: int = 0
     failed: tuple[Failure, ...] = ()

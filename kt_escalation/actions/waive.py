@@ -11,7 +11,7 @@ from ..rules import permissions
 from ..rules.permissions import Actor
 from ..storage import yaml_parser, yaml_text
 from ..storage.clone import GitStore
-from ..storage.commit_message import Words
+from ..storage.commit_message import PlainMessage
 from ..storage.interface import Snapshot
 from . import inputs
 from .plan import Plan
@@ -47,7 +47,7 @@ def waive(
         except yaml_text.Malformed as error:
             raise BadInput(problem=f"{WAIVERS} {error}") from None
         return Plan(
-            message=Words(f"Waive {rule} of {name}", waiver.reason),
+            message=PlainMessage(f"Waive {rule} of {name}", waiver.reason),
             find=f"git log {name}.. -- {file}",
             others={file: data},
             called=f"waive/{name}-{rule}",

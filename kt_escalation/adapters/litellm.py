@@ -21,7 +21,7 @@ from .litellm_calls import body_of, caller_gone, draft_of, headers_of, is_stream
 _DENIED, _PENDING, _GONE = 403, 409, 499
 
 
-class Guard:
+class GuardrailMethods:
     """The methods of `KtGuardrail` that LiteLLM's `CustomGuardrail` does not have.
 
     ``kt_store`` is the gateway's clone. ``api_key`` is a secret for digests of texts. ``kt_hold`` is how long
@@ -129,6 +129,10 @@ def __getattr__(name: str) -> Any:
     if name != "KtGuardrail":
         raise AttributeError(name)
     base = sdk("litellm.integrations.custom_guardrail", "litellm").CustomGuardrail
-    made = type(name, (Guard, base), {"__doc__": Guard.__doc__, "apply_guardrail": Guard.apply_guardrail})
+    made = type(
+        name,
+        (GuardrailMethods, base),
+        {"__doc__": GuardrailMethods.__doc__, "apply_guardrail": GuardrailMethods.apply_guardrail},
+    )
     globals()[name] = made
     return made

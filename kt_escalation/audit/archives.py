@@ -18,7 +18,7 @@ from ..rules.judge_step import Violation
 from ..storage import compaction, layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit, touches_archives, without
-from ..storage.trees import Change
+from ..storage.trees import FileChange
 from . import record_files
 from .commit_contents import CommitContents
 from .findings import Findings
@@ -26,7 +26,7 @@ from .known_records import KnownRecords
 from .messages import Brought
 from .record_files import State
 from .releases import read
-from .scope import Scope, Tally
+from .scope import RunCounts, Scope
 
 
 @dataclass(eq=False)
@@ -38,7 +38,7 @@ class Archives:
     _commits: CommitContents
     _records: KnownRecords
     _findings: Findings
-    _tally: Tally
+    _tally: RunCounts
 
     def changed(self, commit: Commit) -> bool:
         """Note each change of an existing archive, whatever records the run looks at. Returns whether there was one."""
@@ -94,7 +94,7 @@ class Archives:
     def _archived(self, commit: Commit, name: str) -> State | None:
         return next(iter(self._commits.states(commit.oid, name)), None) if self._scope.only else None
 
-    def names_in(self, change: Change, made: Mapping[str, Change]) -> list[str]:
+    def names_in(self, change: FileChange, made: Mapping[str, FileChange]) -> list[str]:
         """The ids in a new archive that the run looks at; ``made`` are the new archive files by path."""
         found = layout.archive_at(change.path)
         is_records = found is not None and not found.is_ids and found.kind == "resolved"
@@ -105,7 +105,7 @@ class Archives:
             names = self._listed(beside) if beside else []
         return [name for name in names if self._records.looks_at(name)]
 
-    def _listed(self, beside: Change) -> list[str]:
+    def _listed(self, beside: FileChange) -> list[str]:
         """The ids in the file beside a malformed archive. Empty if that file is malformed too."""
         [found] = self._store.repository.objects.get([beside.new or ""], archive_file.MAX_ARCHIVE)
         try:

@@ -14,7 +14,7 @@ from ..storage.clone import GitStore
 from ..storage.commits import Commit
 from .findings import Findings
 from .policies_in_force import InForce
-from .scope import Acted, Scope, Tally
+from .scope import Acted, RunCounts, Scope
 
 # Signatures are checked by so many commits at a time.
 _AT_ONCE = 500
@@ -37,7 +37,7 @@ class Authors:
     _scope: Scope
     _findings: Findings
     _policies: InForce
-    _tally: Tally
+    _tally: RunCounts
     #: The commits that carry a signature.
     signed: set[str] = field(default_factory=set, init=False)
     #: The arriving commits that acted, in the order of the line.

@@ -11,7 +11,7 @@ from ..storage.clone import GitStore
 from ..storage.commits import Commit
 from ..storage.trees import Difference
 from .authors import Authors
-from .commit_contents import LONG_AGO, CommitContents, Side
+from .commit_contents import LONG_AGO, CommitContents, SideCommit
 from .judged_line import JudgedLine
 from .known_records import KnownRecords
 from .line import Lines
@@ -43,7 +43,7 @@ class CarriedCommits:
     # How many of the merges that one merge carries were asked what each of their commits did.
     _asked: int = 0
 
-    def judge(self, merge: Commit) -> list[Side]:
+    def judge(self, merge: Commit) -> list[SideCommit]:
         """Judge all commits that a merge carries to the line, and return them."""
         above = self._lines.above(merge.oid) or ""
         found = self.reached(above, [parent for parent in merge.parents if parent != above])
@@ -52,12 +52,12 @@ class CarriedCommits:
             self._judge_one(side)
         return found
 
-    def reached(self, line: str, others: Sequence[str]) -> list[Side]:
+    def reached(self, line: str, others: Sequence[str]) -> list[SideCommit]:
         """The commits that can be reached from some commits and not from one of the line, parents first."""
         sides = self._commits.sides
         return [sides[oid] for oid in self._lines.carried(others, line) if oid in sides]
 
-    def _judge_one(self, side: Side) -> None:
+    def _judge_one(self, side: SideCommit) -> None:
         commit, now = side.commit, self._policies.policies
         self._start.judge_beside(commit)
         side.newest = max([self._newest_of(parent) for parent in commit.parents], default=LONG_AGO)

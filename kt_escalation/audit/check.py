@@ -11,11 +11,11 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from ..errors import BadInput, GitFailed, UnreadableStore
-from ..policies.roster import Roster, logged_in, person
+from ..policies.roster import Roster, person
 from ..rules.judge_step import Violation
 from ..storage import commits, layout
 from ..storage.clone import GitStore
@@ -26,27 +26,13 @@ from .mark import remembered
 from .record_files import by_record
 from .report import Report, reported
 from .run import History, Run
-from .scope import Scope
+from .scope import Scope, Sender
 from .verify import FULL, commit_of, opened, require_store
 
 #: The time for asking the remote which branch is the store's, in seconds.
 ASK_SECONDS = 30.0
 # The files that run the check: a change of them gives a note, or with ``strict`` a violation.
 _RUNS_CHECKS = re.compile(r"\.github/workflows/|\.gitlab-ci\.yml$|\.gitlab/|\.gitea/|\.forgejo/")
-
-
-@dataclass(frozen=True)
-class Sender:
-    """The sender of a request as the host names them: a login of a forge, else a user id or e-mail of the roster."""
-
-    name: str
-    forge: str | None = None
-
-    def user(self, roster: Roster | None) -> str | None:
-        """The user id of that person, None if they are not on the roster."""
-        if self.forge is not None:
-            return logged_in(roster, self.forge, self.name) if roster else None
-        return person(roster, self.name)
 
 
 def check(

@@ -14,9 +14,9 @@ from ..storage import layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
 from ..storage.snapshot import GitSnapshot
-from ..storage.trees import Change, Difference, Trees, Unsound
+from ..storage.trees import Difference, FileChange, Trees, Unsound
 from .policies_in_force import Written
-from .record_files import QUEUE_FILES, Contents, Sides, State
+from .record_files import QUEUE_FILES, Contents, RecordChanges, State
 
 #: Earlier than any commit.
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -29,7 +29,7 @@ _KEEP = ".gitkeep"
 
 
 @dataclass(slots=True)
-class Side:
+class SideCommit:
     """A commit beside the line: its changes, once they were read, and the newest date of a commit that acted up to it."""
 
     commit: Commit
@@ -47,7 +47,7 @@ class CommitContents:
         self.written = Written(store)
         self.contents = Contents(store)
         #: The commits that are not on the line, until a merge has brought them.
-        self.sides: dict[str, Side] = {}
+        self.sides: dict[str, SideCommit] = {}
         #: Commits of the line whose trees are refused, each with the earlier commit whose tree counts instead.
         self.read_as: dict[str, str] = {}
         # Readers of stores in other folders.
@@ -61,7 +61,7 @@ class CommitContents:
             self._others[root] = Trees(self.store.repository, root)
         return self._others[root]
 
-    def difference(self, side: Side) -> Difference:
+    def difference(self, side: SideCommit) -> Difference:
         """The changes of a carried commit against its first parent."""
         if side.difference is None:
             parents = side.commit.parents
@@ -112,13 +112,13 @@ class CommitContents:
         version = self._policy_versions[root].get(path)
         return frozenset({version} if version else ())
 
-    def foreign(self, changes: Iterable[Change]) -> Iterator[tuple[Change, Violation]]:
+    def foreign(self, changes: Iterable[FileChange]) -> Iterator[tuple[FileChange, Violation]]:
         """The changes that add foreign files below `queue/`."""
         for change in changes:
             if self._is_foreign(change):
                 yield change, Violation("foreign", "expected nothing but escalations below queue/")
 
-    def _is_foreign(self, change: Change) -> bool:
+    def _is_foreign(self, change: FileChange) -> bool:
         """Whether a change adds a file to the queue that is neither a record, an archive nor `.gitkeep`."""
         if change.new is None or not change.path.startswith(QUEUE_FILES) or layout.id_of(change.path):
             return False
@@ -147,7 +147,7 @@ class CommitContents:
         """All files of a record at a commit; one in an archive has the id of its own bytes."""
         return [self.contents.state(*file) for file in self.standing(commit, name)]
 
-    def before(self, name: str, sides: Sides, parent: str) -> State | None:
+    def before(self, name: str, sides: RecordChanges, parent: str) -> State | None:
         """The state of a record before a change: from its file, else from an archive of the parent."""
         return next(iter(self.contents.sides(sides)[0] or self.states(parent, name)), None)
 

@@ -15,7 +15,7 @@ from ..errors import BadInput, KtError
 from ..git.repository import Repository
 from ..model.text import plural
 from ..policies.policy_set import Policies, assemble
-from ..policies.roster import Roster, is_forge, logged_in, person
+from ..policies.roster import is_forge
 from ..storage import hook_settings, server_hook
 from ..storage.clone import GitStore
 from ..storage.interface import PROPOSALS
@@ -23,6 +23,7 @@ from ..storage.location import root_of
 from ..storage.proposals import require_branch_name
 from .hook import judge_branch
 from .mark import Mark
+from .scope import Sender
 
 #: The memory limit of the hook and of each git that it starts, in bytes.
 HOOK_MEMORY = 512 << 20
@@ -47,7 +48,7 @@ _OURS = "kt.installed"
 
 
 @dataclass(frozen=True)
-class Pins:
+class HookSettings:
     """The hook's settings in a server repository's configuration, so that nothing is guessed at run time.
 
     ``pusher_from`` is the variable that names the pusher. ``logins`` is the forge whose logins these names
@@ -60,39 +61,16 @@ class Pins:
     pusher_from: str | None
     logins: str | None
 
-    def pusher(self, environ: Mapping[str, str]) -> Pusher | None:
+    def pusher(self, environ: Mapping[str, str]) -> Sender | None:
         """The pusher's name from the server. None if it is not asked for, or empty."""
         name = environ.get(self.pusher_from, "").strip() if self.pusher_from else ""
-        return Pusher(name, self.logins) if name else None
+        return Sender(name, self.logins) if name else None
 
 
-@dataclass(frozen=True)
-class Pusher:
-    """The pusher's name from the server.
-
-    ``forge`` is set if the name is a login; None if it is a name in the roster.
-    """
-
-    name: str
-    forge: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.forge}:{self.name}" if self.forge else self.name
-
-    def user(self, roster: Roster | None) -> str | None:
-        """The person's user id, or without a roster their e-mail.
-
-        A forge's login is matched with the roster's `logins` of that forge and nothing else; None if no user has it.
-        """
-        if self.forge is not None:
-            return logged_in(roster, self.forge, self.name) if roster else None
-        return person(roster, self.name)
-
-
-def pins(repository: Repository) -> Pins:
+def pins(repository: Repository) -> HookSettings:
     """The settings of a server's repository."""
     config = repository.config
-    return Pins(
+    return HookSettings(
         config.get(_BRANCH) or repository.head_branch(),
         root_of(config.get(_ROOT, "")),
         config.get(_START) or None,
@@ -102,7 +80,7 @@ def pins(repository: Repository) -> Pins:
     )
 
 
-def pushing(server: str | os.PathLike[str], environ: Mapping[str, str]) -> tuple[Pins, str | None]:
+def pushing(server: str | os.PathLike[str], environ: Mapping[str, str]) -> tuple[HookSettings, str | None]:
     """The settings, and the pusher's name by the roster in force on the store branch.
 
     A login that no user has stays `forge:login`, which is nobody's id or e-mail. Raises NotAStore, BadInput.
@@ -130,7 +108,7 @@ class Installed:
 
 
 @dataclass(frozen=True)
-class Status:
+class HookStatus:
     """The state of a server's hook.
 
     ``problems`` are reasons why it does not guard the branch, ``warnings`` other remarks.
@@ -214,7 +192,7 @@ def install(
         return Installed(path, store.branches.own, store.root, pinned.pusher_from, pinned.logins, warned)
 
 
-def status(server: str | os.PathLike[str], *, branch: str | None = None) -> Status:
+def status(server: str | os.PathLike[str], *, branch: str | None = None) -> HookStatus:
     """The state of the hook for the store branch of a server's repository, or for another ``branch``.
 
     The hook is run once.
@@ -240,7 +218,7 @@ def status(server: str | os.PathLike[str], *, branch: str | None = None) -> Stat
         known = judge_branch(store, datetime.now(UTC))
         warned += _unclean(store, known)
         unproven = list(_unproven(store, pinned, known))
-        return Status(
+        return HookStatus(
             repository.git_dir,
             hooks,
             broken is None,
@@ -257,7 +235,7 @@ def status(server: str | os.PathLike[str], *, branch: str | None = None) -> Stat
         )
 
 
-def seen_from_a_clone(server: Path) -> Status | None:
+def seen_from_a_clone(server: Path) -> HookStatus | None:
     """The state of the hook of a remote in a folder on this machine. None if git refuses to open it."""
     try:
         return status(server)
@@ -360,7 +338,7 @@ def _unclean(store: GitStore, known: Mark | None) -> Iterator[str]:
         )
 
 
-def _unproven(store: GitStore, pinned: Pins, known: Mark | None) -> Iterator[str]:
+def _unproven(store: GitStore, pinned: HookSettings, known: Mark | None) -> Iterator[str]:
     """A warning that nothing here proves the actor's identity."""
     if pinned.pusher_from is not None or _in_force(store, known).settings.signatures == "required":
         return

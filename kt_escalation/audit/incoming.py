@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from ..model.record import Record
 from ..policies.policy_set import Policies
 from ..storage.commits import Commit
-from ..storage.trees import Change, Difference
-from .commit_contents import Side
+from ..storage.trees import Difference, FileChange
+from .commit_contents import SideCommit
 from .parts import Parts
 from .policies_in_force import is_policy
-from .record_files import Sides
+from .record_files import RecordChanges
 from .record_steps import Reopening
 
 # At most so many chains of commits are tried for one state; an honest merge has a few.
@@ -26,17 +26,17 @@ Files = frozenset[tuple[str, str, str]]
 class CarriedStep:
     """The change of one record or policy file by one carried commit."""
 
-    side: Side
+    side: SideCommit
     before: Files
     after: Files
-    sides: Sides
+    sides: RecordChanges
 
 
 class Incoming:
     """One parent of a merge, which the merge brings to the line."""
 
     def __init__(
-        self, parts: Parts, commit: Commit, difference: Difference, carried: Sequence[Side], other: str
+        self, parts: Parts, commit: Commit, difference: Difference, carried: Sequence[SideCommit], other: str
     ) -> None:
         self._parts = parts
         #: The merge, and what it changes against the line.
@@ -80,7 +80,7 @@ class Incoming:
                 found.setdefault(key, []).append(CarriedStep(side, before, after, sides))
         return found
 
-    def both_sides(self, key: str, old: str, new: str, sides: Sides) -> tuple[Files, Files]:
+    def both_sides(self, key: str, old: str, new: str, sides: RecordChanges) -> tuple[Files, Files]:
         """The files of a record, or a policy file, before and after a change.
 
         An illegal record may have several files, and a commit may have changed only some of them.
@@ -134,6 +134,6 @@ def contents_of(state: Files) -> frozenset[tuple[str, str]]:
     return frozenset((mode, oid) for _, mode, oid in state)
 
 
-def alone(change: Change) -> Sides:
+def alone(change: FileChange) -> RecordChanges:
     """The change of a single file."""
-    return Sides((change,) if change.old else (), (change,) if change.new else ())
+    return RecordChanges((change,) if change.old else (), (change,) if change.new else ())

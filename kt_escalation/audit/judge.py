@@ -15,8 +15,8 @@ from ..storage import layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit, touches_archives
 from ..storage.interface import Progress
-from ..storage.trees import Change, Difference, Trees
-from .commit_contents import LONG_AGO, Side
+from ..storage.trees import Difference, FileChange, Trees
+from .commit_contents import LONG_AGO, SideCommit
 from .line import Lines
 from .mark import Mark
 from .merge import Merging
@@ -134,7 +134,7 @@ class Judge:
             if commit.oid in on_line:
                 waiting.append(commit)
             else:
-                self.commits.sides[commit.oid] = Side(commit)
+                self.commits.sides[commit.oid] = SideCommit(commit)
             if len(waiting) == _BATCH:
                 yield waiting
                 waiting = []
@@ -241,7 +241,7 @@ class Judge:
         parts.statements.untrue(commit, said, brought, now)
         judged.newest = self.authors.measured(commit, bool(difference.changes), judged.newest)
 
-    def _foreign(self, commit: Commit, changes: Iterable[Change]) -> None:
+    def _foreign(self, commit: Commit, changes: Iterable[FileChange]) -> None:
         """Note foreign files that a commit adds to the queue."""
         if self.records.looks_at_all:
             for change, violation in self.commits.foreign(changes):
@@ -249,7 +249,7 @@ class Judge:
 
     # --- merges -------------------------------------------------------------------------------------
 
-    def _merge(self, commit: Commit, difference: Difference, carried: Sequence[Side]) -> None:
+    def _merge(self, commit: Commit, difference: Difference, carried: Sequence[SideCommit]) -> None:
         parts, judged, now = self._parts, self._judged, self.policies.policies
         said = parts.statements.said(commit)
         above = self._lines.above(commit.oid)

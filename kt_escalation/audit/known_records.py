@@ -9,11 +9,11 @@ from ..rules.judge_step import Violation
 from ..storage import layout
 from ..storage.commits import Commit
 from ..storage.snapshot import GitSnapshot
-from ..storage.trees import Change
+from ..storage.trees import FileChange
 from .commit_contents import LONG_AGO
 from .findings import Findings, key
 from .mark import Key
-from .record_files import Sides, State, by_record
+from .record_files import RecordChanges, State, by_record
 from .scope import Scope
 
 
@@ -96,13 +96,13 @@ class KnownRecords:
         """Whether this run looks at a record."""
         return self._scope.only is None or name in self._scope.only
 
-    def is_wanted(self, change: Change) -> bool:
+    def is_wanted(self, change: FileChange) -> bool:
         """Whether a change is one of a record that this run looks at, so that its contents must be read."""
         name = layout.id_of(change.path)
         # A compaction deletes many files; they are compared by id only.
         return name is not None and self.looks_at(name) and (change.new is not None or change.old is not None)
 
-    def by_record(self, changes: Iterable[Change]) -> dict[str, Sides]:
+    def by_record(self, changes: Iterable[FileChange]) -> dict[str, RecordChanges]:
         """The changes of the records that this run looks at, by id."""
         found = by_record(changes)
         only = self._scope.only

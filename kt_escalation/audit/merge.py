@@ -15,9 +15,9 @@ from ..rules import judge_step
 from ..rules.judge_step import Violation
 from ..storage import layout
 from ..storage.commits import Commit, touches_archives
-from ..storage.trees import Change, Difference
+from ..storage.trees import Difference, FileChange
 from . import messages, record_files, record_steps
-from .commit_contents import Side
+from .commit_contents import SideCommit
 from .incoming import CarriedStep, Incoming, is_same
 from .merge_archives import MergeArchives
 from .merge_omissions import MergeOmissions
@@ -25,14 +25,14 @@ from .merge_policies import MergePolicies
 from .messages import Brought
 from .parts import Parts
 from .policies_in_force import at_fork, is_policy
-from .record_files import Sides, State
+from .record_files import RecordChanges, State
 
 
 class Merging:
     """Judges what one merge brings to its line parent from another one of its parents."""
 
     def __init__(
-        self, parts: Parts, commit: Commit, difference: Difference, carried: Sequence[Side], other: str
+        self, parts: Parts, commit: Commit, difference: Difference, carried: Sequence[SideCommit], other: str
     ) -> None:
         self._parts = parts
         self._incoming = incoming = Incoming(parts, commit, difference, carried, other)
@@ -106,7 +106,7 @@ class Merging:
                 name = key if layout.id_of(path) == key else None
                 parts.findings.find(commit, path, Violation("merge", expected), name)
 
-    def _record(self, name: str, sides: Sides, steps: Sequence[CarriedStep]) -> None:
+    def _record(self, name: str, sides: RecordChanges, steps: Sequence[CarriedStep]) -> None:
         parts = self._parts
         first: tuple[Sequence[CarriedStep], list[tuple[Commit, str, Violation]]] | None = None
         ends = self._incoming.both_sides(name, self._incoming.first, self._incoming.commit.oid, sides)
@@ -136,7 +136,7 @@ class Merging:
                 step.side.commit, name, *parts.commits.contents.sides(step.sides)
             )
 
-    def _is_double(self, name: str, sides: Sides) -> bool:
+    def _is_double(self, name: str, sides: RecordChanges) -> bool:
         """Whether the merge brings a file of a record that the line has in an archive."""
         if sides.olds or not sides.news or layout.archive_at(sides.path):
             return False
@@ -216,7 +216,7 @@ class Merging:
         )
         return [(commit, path, violation) for path, violation in found]
 
-    def _reopens(self, sides: Sides) -> bool:
+    def _reopens(self, sides: RecordChanges) -> bool:
         _, news = self._parts.commits.contents.sides(sides)
         return any(state.record is not None and state.record.reopens is not None for state in news)
 
@@ -243,7 +243,7 @@ class Merging:
                 return step.side.commit, state.path, late
         return None
 
-    def _author_of(self, change: Change) -> Commit:
+    def _author_of(self, change: FileChange) -> Commit:
         """The carried commit that made a version of a file, else the merge itself."""
         for side in reversed(self._incoming.carried):
             if len(side.commit.parents) == 1 and any(
@@ -254,7 +254,7 @@ class Merging:
         return self._incoming.commit
 
 
-def _keys(named: Mapping[str, Sides], changes: Iterable[Change]) -> dict[str, str]:
+def _keys(named: Mapping[str, RecordChanges], changes: Iterable[FileChange]) -> dict[str, str]:
     """The records and policy files in some changes, each with a path."""
     found = {name: sides.path for name, sides in named.items()}
     return found | {change.path: change.path for change in changes if is_policy(change.path)}

@@ -8,7 +8,7 @@ from ..storage import layout
 from ..storage.commits import Commit
 from .incoming import Incoming, alone
 from .parts import Parts
-from .record_files import Sides
+from .record_files import RecordChanges
 
 
 class MergeArchives:
@@ -25,7 +25,7 @@ class MergeArchives:
             self._compactions[commit.oid] = self._parts.archives.compacted(commit, self._incoming.now)
         return self._compactions[commit.oid]
 
-    def add_archived(self, brought: dict[str, Sides]) -> None:
+    def add_archived(self, brought: dict[str, RecordChanges]) -> None:
         """Add the records that are only in new archives; note each record that has two files."""
         parts = self._parts
         made = {c.path: c for c in self._incoming.changes if layout.archive_at(c.path) and c.old is None}

@@ -20,7 +20,7 @@ from .incoming import CarriedStep, Files, Incoming, alone, contents_of, is_same
 from .merge_policies import MergePolicies
 from .parts import Parts
 from .policies_in_force import at_fork, is_policy
-from .record_files import Sides, by_record
+from .record_files import RecordChanges, by_record
 
 
 class MergeOmissions:
@@ -67,7 +67,7 @@ class MergeOmissions:
                     f"as {self._incoming.other[:12]} has it, which the branch never had; merge it, or revert it there first (`git revert`)",
                 )
 
-    def _note_left_out(self, key: str, sides: Sides, expected: str) -> None:
+    def _note_left_out(self, key: str, sides: RecordChanges, expected: str) -> None:
         """Note an omission, once for each record or file. ``expected`` says what should have been kept."""
         if key in self._noted:
             return

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..rules import judge_step
 from ..rules.judge_step import Violation
-from ..storage.trees import Change
+from ..storage.trees import FileChange
 from .incoming import CarriedStep, Incoming, alone
 from .parts import Parts
 
@@ -21,7 +21,7 @@ class MergePolicies:
         #: Whether its author has acted by it: approved a change of policies, or left one out.
         self.acted = False
 
-    def judge(self, steps: Mapping[str, Sequence[CarriedStep]], change: Change) -> Violation | None:
+    def judge(self, steps: Mapping[str, Sequence[CarriedStep]], change: FileChange) -> Violation | None:
         """Why the merge may not bring a version of a policy file. None if it may."""
         if self._parts.start.moves_root(self._incoming.commit, change):
             return self._parts.start.one_root

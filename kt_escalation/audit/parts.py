@@ -19,7 +19,7 @@ from .policies_in_force import InForce
 from .policy_changes import PolicyChanges
 from .record_steps import RecordSteps
 from .releases import Releases
-from .scope import Scope, Tally
+from .scope import RunCounts, Scope
 from .statements import Statements
 from .store_start import StoreStart
 
@@ -32,7 +32,7 @@ class Parts:
         self.lines = lines
         self.scope = scope
         self.trees = trees
-        self.tally = tally = Tally()
+        self.tally = tally = RunCounts()
         self.judged = judged = JudgedLine()
         self.commits = commits = CommitContents(store, trees)
         self.findings = findings = Findings(store)

@@ -17,7 +17,7 @@ from ..rules import judge_step
 from ..rules.judge_step import Violation
 from ..storage import layout
 from ..storage.clone import GitStore
-from ..storage.trees import KT_YAML, Change, Unsound
+from ..storage.trees import KT_YAML, FileChange, Unsound
 from .mark import PolicyMark
 
 #: A version of a policy file: mode and id.
@@ -78,7 +78,9 @@ class InForce:
         # The waivers that each of these commits added.
         self._proposed: dict[str, frozenset[Waiver]] = {}
 
-    def begin(self, at: int, tree: str | None, changes: Iterable[Change]) -> Iterator[tuple[str, Violation]]:
+    def begin(
+        self, at: int, tree: str | None, changes: Iterable[FileChange]
+    ) -> Iterator[tuple[str, Violation]]:
         """Put the policies of the store's start in force, and yield their faults."""
         written = self._written.of(tree)
         self._now = {change.path: (change.new_mode, change.new) for change in changes if change.new}
@@ -134,8 +136,8 @@ class InForce:
         at: int,
         commit: str,
         tree: str | None,
-        changes: Sequence[Change],
-        illegal: Callable[[Change], Violation | None],
+        changes: Sequence[FileChange],
+        illegal: Callable[[FileChange], Violation | None],
     ) -> Iterator[tuple[str, Violation]]:
         """Follow the policy changes of a commit of the line.
 
@@ -224,7 +226,7 @@ class InForce:
             self._history.append(policies)
         self.policies = policies
 
-    def _damage(self, change: Change, written: Policies) -> Violation | None:
+    def _damage(self, change: FileChange, written: Policies) -> Violation | None:
         """The fault of a version, whoever wrote it: with missing or unreadable policies nobody could continue."""
         path = change.path
         if change.new is None and (path in OURS or path == KT_YAML) and path in self._legal:

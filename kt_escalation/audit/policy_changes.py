@@ -14,7 +14,7 @@ from ..rules import judge_step
 from ..rules.judge_step import Violation
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
-from ..storage.trees import Change
+from ..storage.trees import FileChange
 from .authors import Authors
 from .commit_contents import CommitContents
 from .findings import Findings
@@ -42,7 +42,7 @@ class PolicyChanges:
     _findings: Findings
 
     def follow(
-        self, commit: Commit, changes: Sequence[Change], illegal: Callable[[Change], Violation | None]
+        self, commit: Commit, changes: Sequence[FileChange], illegal: Callable[[FileChange], Violation | None]
     ) -> None:
         """Follow the policy changes of a commit of the line. ``illegal`` says why it may not change a file, or None."""
         tree = self._commits.policies_tree(commit.tree)
@@ -51,7 +51,7 @@ class PolicyChanges:
             self._findings.find(commit, path, violation)
         self._count_waivers(commit, tree)
 
-    def by_no_admin(self, commit: Commit, now: Policies, change: Change) -> Violation | None:
+    def by_no_admin(self, commit: Commit, now: Policies, change: FileChange) -> Violation | None:
         """Why the author of a commit may not change a policy file, None if they may."""
         if self._start.moves_root(commit, change):
             return self._start.one_root

@@ -12,7 +12,7 @@ from ..model.vocabulary import MAX_BYTES
 from ..rules.judge_step import Violation
 from ..storage import layout, yaml_text
 from ..storage.clone import GitStore
-from ..storage.trees import Change
+from ..storage.trees import FileChange
 
 QUEUE_FILES = f"{layout.QUEUE}/"
 _NOT_CANONICAL = "is not in canonical form"
@@ -44,11 +44,11 @@ class State(NamedTuple):
         return self.path, self.mode, self.oid
 
 
-class Sides(NamedTuple):
+class RecordChanges(NamedTuple):
     """The changes of one record by a commit: files that were deleted or changed, and files that were added or changed."""
 
-    olds: tuple[Change, ...]
-    news: tuple[Change, ...]
+    olds: tuple[FileChange, ...]
+    news: tuple[FileChange, ...]
 
     @property
     def path(self) -> str:
@@ -66,9 +66,9 @@ class Sides(NamedTuple):
         return frozenset((change.path, change.new_mode, change.new or "") for change in self.news)
 
 
-def by_record(changes: Iterable[Change]) -> dict[str, Sides]:
+def by_record(changes: Iterable[FileChange]) -> dict[str, RecordChanges]:
     """The changes of record files, by id, in the order of ids."""
-    found: dict[str, tuple[list[Change], list[Change]]] = {}
+    found: dict[str, tuple[list[FileChange], list[FileChange]]] = {}
     for change in changes:
         name = layout.id_of(change.path) if change.path.startswith(QUEUE_FILES) else None
         if name is not None:
@@ -78,7 +78,7 @@ def by_record(changes: Iterable[Change]) -> dict[str, Sides]:
             if change.new is not None:
                 news.append(change)
     ordered = sorted(found.items()) if len(found) > 1 else found.items()
-    return {name: Sides(tuple(olds), tuple(news)) for name, (olds, news) in ordered}
+    return {name: RecordChanges(tuple(olds), tuple(news)) for name, (olds, news) in ordered}
 
 
 class Contents:
@@ -91,7 +91,7 @@ class Contents:
         self.reopened: set[str] = set()
         self._states: dict[tuple[str, str, str], State] = {}
 
-    def learn(self, changes: Iterable[Change]) -> None:
+    def learn(self, changes: Iterable[FileChange]) -> None:
         """Read the contents of files before and after some changes, if they are not known yet."""
         wanted = {
             oid: None
@@ -129,7 +129,7 @@ class Contents:
             wrong = layout.misplaced(known.record, path) or wrong
         return State(path, mode, oid, known.record, wrong, known.shown)
 
-    def sides(self, sides: Sides) -> tuple[list[State], list[State]]:
+    def sides(self, sides: RecordChanges) -> tuple[list[State], list[State]]:
         """The files of a record before and after a commit."""
         return (
             [self.state(change.path, change.old_mode, change.old or "") for change in sides.olds],

@@ -19,8 +19,8 @@ from .findings import Findings
 from .judged_line import JudgedLine
 from .known_records import KnownRecords
 from .messages import Brought
-from .record_files import Sides, State, claim_of, faults, lease_of
-from .scope import Scope, Tally
+from .record_files import RecordChanges, State, claim_of, faults, lease_of
+from .scope import RunCounts, Scope
 from .statements import Statements
 
 
@@ -124,9 +124,11 @@ class RecordSteps:
     _records: KnownRecords
     _statements: Statements
     _findings: Findings
-    _tally: Tally
+    _tally: RunCounts
 
-    def judge(self, commit: Commit, now: Policies, name: str, sides: Sides, brought: list[Brought]) -> None:
+    def judge(
+        self, commit: Commit, now: Policies, name: str, sides: RecordChanges, brought: list[Brought]
+    ) -> None:
         """Judge a commit's changes of one record."""
         self._tally.steps += 1
         olds, news = self._commits.contents.sides(sides)
@@ -175,7 +177,7 @@ class RecordSteps:
             return None
         return too_late(commit, state, self._scope.now, now)
 
-    def reopened_once(self, commit: Commit, changed: Mapping[str, Sides]) -> None:
+    def reopened_once(self, commit: Commit, changed: Mapping[str, RecordChanges]) -> None:
         """No two records that one commit raises may reopen the same record; earlier ones are found step by step."""
         if len(changed) < 2:
             return

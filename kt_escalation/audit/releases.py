@@ -23,14 +23,14 @@ from ..storage.clone import GitStore
 from ..storage.commits import Commit
 from ..storage.interface import Entry
 from ..storage.snapshot import GitSnapshot
-from ..storage.trees import Change
+from ..storage.trees import FileChange
 from .commit_contents import CommitContents
 from .findings import Findings, key
 from .judged_line import JudgedLine
 from .known_records import KnownRecords
 from .messages import Brought
 from .record_files import State
-from .scope import Scope, Tally
+from .scope import RunCounts, Scope
 
 #: What a mark keeps of a decision that may be released for a time: its file (path, mode, id), when it came to the line,
 #: and until when it may be released, in seconds.
@@ -68,7 +68,7 @@ class Releases:
         commits: CommitContents,
         records: KnownRecords,
         findings: Findings,
-        tally: Tally,
+        tally: RunCounts,
     ) -> None:
         self._store = store
         self._scope = scope
@@ -154,16 +154,16 @@ class Releases:
 
     # --- what was released --------------------------------------------------------------------------
 
-    def changed(self, changes: Iterable[Change]) -> dict[str, list[Change]]:
+    def changed(self, changes: Iterable[FileChange]) -> dict[str, list[FileChange]]:
         """The changes of releases that this run looks at, by id."""
-        found: dict[str, list[Change]] = {}
+        found: dict[str, list[FileChange]] = {}
         for change in changes:
             name = layout.released_id(change.path)
             if name is not None and self._records.looks_at(name):
                 found.setdefault(name, []).append(change)
         return found
 
-    def imported(self, commit: Commit, changes: Iterable[Change]) -> None:
+    def imported(self, commit: Commit, changes: Iterable[FileChange]) -> None:
         """Note the releases at the store's start. Decisions from before the start release nothing.
 
         Nobody can prove how either came about.
@@ -172,7 +172,7 @@ class Releases:
         self._tally.imported += len(self.changed(changes))
         self.usable.clear()
 
-    def refuse(self, commit: Commit, changes: Sequence[Change]) -> None:
+    def refuse(self, commit: Commit, changes: Sequence[FileChange]) -> None:
         """Note the releases that a merge or a carried commit changes.
 
         Only plain commits on the line may change them.
@@ -185,7 +185,7 @@ class Releases:
                 self._findings.find(commit, change.path, ON_THE_LINE)
 
     def judge(
-        self, commit: Commit, now: Policies, changed: Mapping[str, list[Change]], brought: list[Brought]
+        self, commit: Commit, now: Policies, changed: Mapping[str, list[FileChange]], brought: list[Brought]
     ) -> None:
         """Judge the changes of releases by a plain commit on the line."""
         for name, changes in changed.items():
@@ -194,7 +194,7 @@ class Releases:
             self._one(commit, now, name, changes, brought)
 
     def _one(
-        self, commit: Commit, now: Policies, name: str, changes: list[Change], brought: list[Brought]
+        self, commit: Commit, now: Policies, name: str, changes: list[FileChange], brought: list[Brought]
     ) -> None:
         change = next((one for one in changes if one.new is not None), changes[0])
         if name in self.illegal:

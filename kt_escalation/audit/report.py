@@ -11,7 +11,7 @@ from .run import Run
 
 
 @dataclass(frozen=True)
-class Signatures:
+class SignatureCounts:
     """Numbers of commits that acted: signed as required, signed although not required, unsigned."""
 
     held: int
@@ -30,7 +30,7 @@ class Report:
     commits: int
     steps: int
     imported: int
-    signatures: Signatures
+    signatures: SignatureCounts
     people: tuple[str, ...]
     violations: tuple[Violation, ...]
     waived: tuple[Violation, ...] = ()
@@ -61,7 +61,7 @@ def reported(run: Run, revision: str, *, only_new: bool = False, may_waive: bool
         tally.commits,
         tally.steps,
         tally.imported,
-        Signatures(tally.held, tally.unasked, tally.unsigned),
+        SignatureCounts(tally.held, tally.unasked, tally.unsigned),
         # Who acted before there was a roster is known by an e-mail.
         tuple(sorted({known_as(name, now.roster) for name in tally.people})),
         tuple(found),

@@ -20,7 +20,7 @@ from ..storage.trees import StoreEntries, Trees
 from .judge import Judge
 from .line import Lines
 from .mark import Mark
-from .scope import Scope, Tally
+from .scope import RunCounts, Scope
 from .second_half import SecondHalf, guessed
 
 # A line of so many commits is worth a second process.
@@ -59,7 +59,7 @@ class Run:
             return None
         judge.resume(end)
         judge.passed = Mark.of(values["passed"])
-        judge.tally.add(Tally(**{**values["tally"], "people": set(values["tally"]["people"])}))
+        judge.tally.add(RunCounts(**{**values["tally"], "people": set(values["tally"]["people"])}))
         for name, files in values["legal"].items():
             judge.records.legal[name] = [file and judge.commits.contents.state(*file) for file in files]
         for name, some in values["touching"].items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 
+from ..policies.roster import Roster, logged_in, person
 from ..storage.commits import Commit
 
 
@@ -26,7 +27,7 @@ class Scope:
 
 
 @dataclass
-class Tally:
+class RunCounts:
     """The counts of a run."""
 
     commits: int = 0
@@ -40,7 +41,7 @@ class Tally:
     #: Merges on the line that changed the store: a fresh clone cannot know which of their parents was the branch.
     merges: int = 0
 
-    def add(self, earlier: Tally) -> None:
+    def add(self, earlier: RunCounts) -> None:
         """Add the counts of an earlier run."""
         for one in fields(self):
             mine, other = getattr(self, one.name), getattr(earlier, one.name)
@@ -53,3 +54,26 @@ class Acted:
 
     commit: Commit
     actor: str
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Who sent a pull request or a push, as the host or the server names them.
+
+    With a ``forge``, ``name`` is a login there, else a user id or an e-mail.
+    """
+
+    name: str
+    forge: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.forge}:{self.name}" if self.forge else self.name
+
+    def user(self, roster: Roster | None) -> str | None:
+        """The person's user id, or without a roster their e-mail.
+
+        A forge's login is matched with the roster's `logins` of that forge and nothing else; None if no user has it.
+        """
+        if self.forge is not None:
+            return logged_in(roster, self.forge, self.name) if roster else None
+        return person(roster, self.name)

@@ -9,7 +9,7 @@ from ..rules.judge_step import Violation
 from ..storage import layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
-from ..storage.trees import KT_YAML, Change, Difference, Trees
+from ..storage.trees import KT_YAML, Difference, FileChange, Trees
 from . import record_files
 from .archives import Archives
 from .commit_contents import CommitContents
@@ -18,7 +18,7 @@ from .judged_line import JudgedLine
 from .known_records import KnownRecords
 from .line import Lines
 from .policies_in_force import InForce, is_policy
-from .scope import Tally
+from .scope import RunCounts
 
 
 @dataclass(eq=False)
@@ -37,7 +37,7 @@ class StoreStart:
     _archives: Archives
     _policies: InForce
     _findings: Findings
-    _tally: Tally
+    _tally: RunCounts
     #: The commit that starts the store, None as long as there is none.
     commit: str | None = field(default=None, init=False)
     #: The folders that `.kt.yaml` named before the store started.
@@ -84,7 +84,7 @@ class StoreStart:
         if self.named - {self._store.location.root_named(commit.oid)}:
             self._findings.find(commit, KT_YAML, self.one_root)
 
-    def _import_records(self, commit: Commit, changes: Iterable[Change]) -> None:
+    def _import_records(self, commit: Commit, changes: Iterable[FileChange]) -> None:
         for name, sides in self._records.by_record(changes).items():
             _, news = self._commits.contents.sides(sides)
             self._tally.imported += len(news)
@@ -125,7 +125,7 @@ class StoreStart:
             self._holding[commit] = self._trees.has_store(self._commits.tree_of(commit))
         return self._holding[commit]
 
-    def moves_root(self, commit: Commit, change: Change) -> bool:
+    def moves_root(self, commit: Commit, change: FileChange) -> bool:
         """Whether a change of `.kt.yaml` names another folder for the store than when it started."""
         if change.path != KT_YAML or self.commit is None:
             return False

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import click
 
 from ..errors import Bug, GitFailed, Interrupted, KtError, OutcomeUnknown, SeveralFailed, Usage
-from ..storage.effect import Outcome
+from ..storage.effect import EffectOutcome
 from . import app, signals
 from .output import discard_output, for_people, settle_streams
 from .stores import work
@@ -54,9 +54,9 @@ def _ended_by(error: BaseException, as_json: bool) -> int:
         discard_output()
     effects = () if isinstance(error, OutcomeUnknown) else tuple(work.effects)
     for effect in effects:
-        if effect.outcome in (Outcome.SENT, Outcome.UNKNOWN):
+        if effect.outcome in (EffectOutcome.SENT, EffectOutcome.UNKNOWN):
             return _fail(effect.given_up(_words(error)), as_json)
-    landed = [effect.commit for effect in effects if effect.outcome is Outcome.LANDED and effect.commit]
+    landed = [effect.commit for effect in effects if effect.outcome is EffectOutcome.LANDED and effect.commit]
     if landed and not work.is_session:
         if not isinstance(error, app.ReaderGone | BrokenPipeError):
             listed = ", ".join(commit[:12] for commit in landed)

@@ -185,10 +185,10 @@ def authz_draft(
     }
 
 
-Verdict = Literal[200, 403]
+AuthzStatus = Literal[200, 403]
 
 
-def authz_answer(decision: Decision) -> tuple[Verdict, dict[str, str]]:
+def authz_answer(decision: Decision) -> tuple[AuthzStatus, dict[str, str]]:
     """The proxy's response for a decision. A proxy cannot amend a request, so only an unchanged release passes."""
     passes = decision.release and decision.outcome == "approved"
     found = {

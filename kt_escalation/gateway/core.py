@@ -36,11 +36,11 @@ from ..storage import lookup
 from ..storage.poll import Poll
 from . import journal
 from .deadlines import Deadlines
-from .held import Held, Metrics, item_of, settle
+from .held import HeldRequest, Metrics, item_of, settle
 from .pinned import Pinned
 from .proofs import Proofs
 from .uses import Uses
-from .writer import Writer
+from .writer import GatewayWriter
 
 #: How often the remote is asked while anybody waits, in seconds.
 EVERY_SECONDS = 1.0
@@ -65,13 +65,13 @@ class Core:
         self._every = every
         self._say = tell
         self._lock = threading.Lock()
-        self._held: dict[Held, None] = {}
+        self._held: dict[HeldRequest, None] = {}
         self._proofs = Proofs(every)
         self._decided: Counter[str] = Counter()
         self._closed = False
         self._following = Following(session, every, Pinned(session, notes).require, eager=True)
         self._deadlines = Deadlines(session, lambda error: self._writer.failed(error))
-        self._writer = Writer(session, self._deadlines.sweep)
+        self._writer = GatewayWriter(session, self._deadlines.sweep)
 
     @classmethod
     def open(
@@ -105,7 +105,7 @@ class Core:
 
     def ask(
         self, draft: Mapping[str, Any], *, digest: str | None, amended: bool, at_once: bool = False
-    ) -> Held:
+    ) -> HeldRequest:
         """Raise an escalation, wait for its decision and release it.
 
         Raises BadInput for a draft that cannot be raised.
@@ -113,7 +113,7 @@ class Core:
         """
         item = item_of(draft)
         action = item.draft.action
-        held = Held(None, True, digest or (action.digest if action else None), amended)
+        held = HeldRequest(None, True, digest or (action.digest if action else None), amended)
         use.action_digest(held.digest)
         self._hold(held)
 
@@ -134,14 +134,14 @@ class Core:
 
     def hold(
         self, escalation_id: str, *, releases: bool, digest: str | None, amended: bool, at_once: bool = False
-    ) -> Held:
+    ) -> HeldRequest:
         """Wait for the decision on an existing escalation, and release it if ``releases``. Raises BadInput.
 
         With ``at_once``, check for a decision only once.
         """
         inputs.whole_ids([escalation_id])
         use.action_digest(digest)
-        held = Held(escalation_id, releases, digest, amended)
+        held = HeldRequest(escalation_id, releases, digest, amended)
         self._hold(held)
         known = self._proofs.of(escalation_id)
         if known is not None:
@@ -150,7 +150,7 @@ class Core:
             self._attend(held, at_once=at_once)
         return held
 
-    def give_up(self, held: Held, *, withdraw: bool) -> bool:
+    def give_up(self, held: HeldRequest, *, withdraw: bool) -> bool:
         """Stop waiting. Returns False if the release has already begun; then the future has its result soon."""
         with held.lock:
             if held.releasing.is_set() and not withdraw:
@@ -231,14 +231,14 @@ class Core:
 
     # --- waiting ----------------------------------------------------------------------------------
 
-    def _hold(self, held: Held) -> None:
+    def _hold(self, held: HeldRequest) -> None:
         self._writer.require_here()
         with self._lock:
             if self._closed:
                 raise Interrupted()
             self._held[held] = None
 
-    def _attend(self, held: Held, *, at_once: bool = False) -> None:
+    def _attend(self, held: HeldRequest, *, at_once: bool = False) -> None:
         name = held.escalation_id
         assert name is not None  # noqa: S101 - the callers have it
         poll = Poll(0.0 if at_once else None, self._every)
@@ -250,7 +250,7 @@ class Core:
         except Interrupted as error:
             self._end(held, error=error)
 
-    def _looked(self, held: Held, look: Look) -> None:
+    def _looked(self, held: HeldRequest, look: Look) -> None:
         """Handle the loop's look at one escalation. This runs on the loop's thread, so slow work is passed on."""
         if look.words:
             self._say(look.words)
@@ -265,7 +265,7 @@ class Core:
             name = held.escalation_id or ""
             self._end(held, error=NotResolved(escalation_id=name, status=held.status))
 
-    def _proven(self, held: Held, proof: decision.Proof) -> None:
+    def _proven(self, held: HeldRequest, proof: decision.Proof) -> None:
         end = proof.record.resolution
         releases = end is not None and end.outcome in RELEASING
         if releases and held.releases and proof.record.requires.single_use:
@@ -281,7 +281,7 @@ class Core:
         except KtError as error:
             self._end(held, error=error)
 
-    def _leave(self, held: Held) -> None:
+    def _leave(self, held: HeldRequest) -> None:
         """Drop a request whose caller has disconnected."""
         with self._lock:
             self._held.pop(held, None)
@@ -294,7 +294,9 @@ class Core:
                 lambda: decide.withdraw(self._session, [name], _GONE, Options()), lambda _: None
             )
 
-    def _end(self, held: Held, *, found: Decision | None = None, error: Exception | None = None) -> None:
+    def _end(
+        self, held: HeldRequest, *, found: Decision | None = None, error: Exception | None = None
+    ) -> None:
         with self._lock:
             if self._held.pop(held, held) is held:
                 return
@@ -306,7 +308,7 @@ class Core:
 
     # --- releasing --------------------------------------------------------------------------------
 
-    def _released(self, held: Held, found: Decision | Exception) -> None:
+    def _released(self, held: HeldRequest, found: Decision | Exception) -> None:
         """Return the decision, or wait again if the remote could not be reached meanwhile."""
         with held.lock:
             held.releasing.clear()
@@ -336,7 +338,7 @@ class Core:
         self._writer.read(work, lambda found: settle(future, found))
         return future
 
-    def _saw(self, held: Held, record: Record) -> None:
+    def _saw(self, held: HeldRequest, record: Record) -> None:
         held.status = record.status
         self._note(record)
 

@@ -35,7 +35,7 @@ class Metrics:
     fetches: int
 
 
-class Held:
+class HeldRequest:
     """A request that is held until its escalation is decided. ``future`` gets the decision or an error.
 
     ``escalation_id`` and ``status`` are known once the escalation has been raised or read.

@@ -56,7 +56,7 @@ _Amended = Annotated[
 
 
 @dataclass(frozen=True)
-class Options:
+class McpOptions:
     """The longest hold in seconds, and texts about this machine that no answer may contain."""
 
     hold: float = 25.0
@@ -66,7 +66,7 @@ class Options:
 class Tools:
     """The five tools, over one gateway."""
 
-    def __init__(self, gateway: AsyncGateway, options: Options) -> None:
+    def __init__(self, gateway: AsyncGateway, options: McpOptions) -> None:
         self._gateway, self._options = gateway, options
 
     async def request_review(
@@ -218,7 +218,7 @@ def _result(body: dict[str, Any], is_wrong: bool) -> CallToolResult:
     return CallToolResult(content=words, structured_content=body, is_error=is_wrong)
 
 
-class _Server(MCPServer[Any]):  # type: ignore[misc]  # the SDK is an extra
+class _McpServer(MCPServer[Any]):  # type: ignore[misc]  # the SDK is an extra
     """The SDK's server. Refusals by the SDK itself are returned in the form of kt's errors."""
 
     async def call_tool(
@@ -313,9 +313,9 @@ def _shown(record: Record) -> dict[str, Any]:
     )
 
 
-def server_of(gateway: AsyncGateway, options: Options) -> MCPServer[Any]:
+def server_of(gateway: AsyncGateway, options: McpOptions) -> MCPServer[Any]:
     """The server with its tools."""
-    server = _Server(
+    server = _McpServer(
         "kt", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING", subscriptions=False
     )
     tools = Tools(gateway, options)
@@ -330,6 +330,6 @@ def server_of(gateway: AsyncGateway, options: Options) -> MCPServer[Any]:
     return server
 
 
-async def serve(gateway: AsyncGateway, options: Options) -> None:
+async def serve(gateway: AsyncGateway, options: McpOptions) -> None:
     """Serve on stdin and stdout until stdin ends."""
     await server_of(gateway, options).run_stdio_async()

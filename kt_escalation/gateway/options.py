@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from ..actions import inputs
 from ..errors import BadInput, WaitTimeout
-from .held import Held
+from .held import HeldRequest
 
 #: How long to wait for a release that has begun, in seconds, after the caller's time is over.
 RELEASE_SECONDS = 10.0
@@ -34,7 +34,7 @@ class GatewayOptions(TypedDict, total=False):
     tell: Callable[[str], object]
 
 
-def late(held: Held, timeout: float | None) -> WaitTimeout:
+def late(held: HeldRequest, timeout: float | None) -> WaitTimeout:
     """The error for a request whose time is over.
 
     ``escalation_id`` is empty if it is unknown whether an escalation was raised.

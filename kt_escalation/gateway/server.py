@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import BadInput
 from .http import app_of
-from .service import Options, Service
+from .service import HttpOptions, Service
 from .tasks import AsyncGateway
 
 # How long the head of a request may take to arrive, and how long a connection may be idle, in seconds.
@@ -102,7 +102,7 @@ def address_of(opened: socket.socket) -> str:
 
 async def serve(
     gateway: AsyncGateway,
-    options: Options,
+    options: HttpOptions,
     opened: socket.socket,
     ready: Callable[[], object] = lambda: None,
     log: Callable[[str], object] = lambda _: None,

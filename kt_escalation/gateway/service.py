@@ -29,7 +29,7 @@ _SHORTEST_HOLD = 1.0
 
 
 @dataclass(frozen=True)
-class Options:
+class HttpOptions:
     """The settings of the server.
 
     They are the token, the default hold in seconds, the most requests to hold, how many characters of a text
@@ -49,7 +49,7 @@ class Options:
 class Service:
     """The HTTP calls of one gateway."""
 
-    def __init__(self, gateway: AsyncGateway, options: Options, log: Callable[[str], object]) -> None:
+    def __init__(self, gateway: AsyncGateway, options: HttpOptions, log: Callable[[str], object]) -> None:
         self.gateway, self.options, self.log = gateway, options, log
         self.key = contracts.key_of(options.token)
         self.is_stopping = False

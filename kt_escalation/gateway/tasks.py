@@ -14,7 +14,7 @@ from ..actions.listing import Filters
 from ..errors import Interrupted, NotResolved
 from ..results import Decision, Found, Listing, Received, Result
 from .core import Core
-from .held import Held, Metrics, OnCancel, settle
+from .held import HeldRequest, Metrics, OnCancel, settle
 from .options import LOOK_SECONDS, RELEASE_SECONDS, GatewayOptions, late, require_on_cancel, require_timeout
 
 _Answer = TypeVar("_Answer")
@@ -150,14 +150,14 @@ class AsyncGateway:
             raise Interrupted(hint="enter the gateway with `async with` first")
         return self._core
 
-    async def _looked(self, held: Held, timeout: float | None, on_cancel: OnCancel) -> Decision:
+    async def _looked(self, held: HeldRequest, timeout: float | None, on_cancel: OnCancel) -> Decision:
         """The result within ``timeout`` seconds. 0 allows the time of one look."""
         try:
             return await self._answer(held, LOOK_SECONDS if timeout == 0 else timeout, on_cancel)
         except NotResolved:
             raise late(held, timeout) from None
 
-    async def _answer(self, held: Held, timeout: float | None, on_cancel: OnCancel) -> Decision:
+    async def _answer(self, held: HeldRequest, timeout: float | None, on_cancel: OnCancel) -> Decision:
         answer = asyncio.wrap_future(held.future)
         try:
             done, _ = await asyncio.wait([answer], timeout=timeout)

@@ -13,7 +13,7 @@ from ..actions.listing import Filters
 from ..errors import Interrupted, NotResolved
 from ..results import Decision, Found, Listing, Received, Result
 from .core import Core
-from .held import Held, Metrics, OnCancel
+from .held import HeldRequest, Metrics, OnCancel
 from .options import LOOK_SECONDS, RELEASE_SECONDS, GatewayOptions, late, require_on_cancel, require_timeout
 
 _Answer = TypeVar("_Answer")
@@ -153,7 +153,7 @@ class Gateway:
         return _result(self._core.list(filters))
 
     def _looked(
-        self, held: Held, timeout: float | None, on_cancel: OnCancel, stop: threading.Event | None
+        self, held: HeldRequest, timeout: float | None, on_cancel: OnCancel, stop: threading.Event | None
     ) -> Decision:
         """The result within ``timeout`` seconds. 0 allows the time of one look."""
         try:
@@ -162,7 +162,7 @@ class Gateway:
             raise late(held, timeout) from None
 
     def _answer(
-        self, held: Held, timeout: float | None, on_cancel: OnCancel, stop: threading.Event | None
+        self, held: HeldRequest, timeout: float | None, on_cancel: OnCancel, stop: threading.Event | None
     ) -> Decision:
         try:
             return _decided(held.future, timeout, stop)

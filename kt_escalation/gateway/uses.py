@@ -12,7 +12,7 @@ from ..actions.session import Session
 from ..errors import KtError
 from ..model.times import format_time, to_millis
 from ..results import Decision
-from .held import Held
+from .held import HeldRequest
 from .journal import Journal
 
 
@@ -22,7 +22,7 @@ class Uses:
     def __init__(self, session: Session, notes: Journal) -> None:
         self._session, self._journal = session, notes
 
-    def take(self, held: Held) -> Decision:
+    def take(self, held: HeldRequest) -> Decision:
         """Release a decision, after a line in the journal.
 
         Raises as `Store.release`, and AlreadyReleased by the journal.

@@ -33,7 +33,7 @@ class _Do:
     done: Callable[[Any], object]
 
 
-class Writer:
+class GatewayWriter:
     """Runs all commits one after the other on one thread, and reads on another thread.
 
     ``idle`` is called between jobs; see `Worker`. The callback ``done`` of a job is called on the thread that

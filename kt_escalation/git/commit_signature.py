@@ -37,7 +37,7 @@ _OTHERS = (
 )
 
 
-class Kind(Enum):
+class SignatureKind(Enum):
     """The kind of a commit's signature."""
 
     NONE = "none"
@@ -50,7 +50,7 @@ class Kind(Enum):
 class CommitSignature(NamedTuple):
     """A commit's signature, and the payload that it signs. ``why`` explains why a signature was not read."""
 
-    kind: Kind
+    kind: SignatureKind
     signature: bytes = b""
     payload: bytes = b""
     why: str = ""
@@ -64,7 +64,7 @@ def signature_of(commit: bytes, object_format: str) -> CommitSignature:
     head = commit[:end] if end else commit
     headers = list(_ANY_HEADER.finditer(head))
     if not any(header[1] == own and header[2] for header in headers):
-        return CommitSignature(Kind.NONE)
+        return CommitSignature(SignatureKind.NONE)
     names = [header[1] for header in headers]
     beginning = _BEGINNING.match(head)
     if not end or b"\0" in head or not beginning or headers[0].start() < beginning.end():
@@ -75,13 +75,13 @@ def signature_of(commit: bytes, object_format: str) -> CommitSignature:
     if len(signature) > _MAX_SIGNATURE:
         return _unreadable(f"it is larger than {_MAX_SIGNATURE // 1024} KiB")
     if signature.startswith(SSH_BEGINS):
-        kind = Kind.SSH
+        kind = SignatureKind.SSH
     elif signature.startswith(_OTHERS):
-        kind = Kind.OTHER
+        kind = SignatureKind.OTHER
     else:
         return _unreadable("its header does not hold a signature")
     return CommitSignature(kind, signature, _ANY_HEADER.sub(b"", head) + commit[end:])
 
 
 def _unreadable(why: str) -> CommitSignature:
-    return CommitSignature(Kind.UNREADABLE, why=why)
+    return CommitSignature(SignatureKind.UNREADABLE, why=why)

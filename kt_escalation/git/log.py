@@ -26,7 +26,7 @@ ABSENT = "000000"
 _LAST_SECOND = 253_402_300_799
 
 
-class Change(NamedTuple):
+class FileChange(NamedTuple):
     """One changed file: its path, and the mode and id on both sides (None: absent)."""
 
     path: str
@@ -50,7 +50,7 @@ class Commit(NamedTuple):
     committer: str
     committed_at: datetime
     message: str
-    changes: tuple[Change, ...] = ()
+    changes: tuple[FileChange, ...] = ()
 
 
 class Log(Git):
@@ -166,7 +166,7 @@ def _commits(answer: Iterator[bytes]) -> Iterator[Commit]:
     """Parse the output of `git log`, whose tokens all end with a NUL. Raises GitFailed."""
     tokens = _tokens(answer)
     head = ""
-    changes: list[Change] = []
+    changes: list[FileChange] = []
     for token in tokens:
         # A line feed separates a commit from its changes.
         if token[:1] == "\n":
@@ -184,7 +184,7 @@ def _commits(answer: Iterator[bytes]) -> Iterator[Commit]:
         yield _commit(head, changes)
 
 
-def _commit(token: str, changes: Sequence[Change]) -> Commit:
+def _commit(token: str, changes: Sequence[FileChange]) -> Commit:
     fields = token[1:].split("\n", _FIELDS - 1)
     if len(fields) != _FIELDS:
         raise _malformed(token)
@@ -193,7 +193,7 @@ def _commit(token: str, changes: Sequence[Change]) -> Commit:
     return Commit(oid, above, tree, author, email, committer, moment(seconds), message, tuple(changes))
 
 
-def _change(token: str, path: str) -> Change:
+def _change(token: str, path: str) -> FileChange:
     # One colon, one mode and one id for each parent, then those of the result (git-diff, combined raw
     # format).
     facts = token.lstrip(":").split(" ")
@@ -201,7 +201,7 @@ def _change(token: str, path: str) -> Change:
     if not path or len(facts) != 2 * parents + 3:
         raise _malformed(token)
     old_mode, new_mode, old, new = facts[0], facts[parents], facts[parents + 1], facts[2 * parents + 1]
-    return Change(
+    return FileChange(
         path, old_mode, new_mode, None if old_mode == ABSENT else old, None if new_mode == ABSENT else new
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 
-class Answer(Enum):
+class PushAnswer(Enum):
     """The six possible results of a push."""
 
     LANDED = "landed"
@@ -30,7 +30,7 @@ class Pushed:
     ``reported`` is set if the remote reported the result for this ref, so it is not a guess.
     """
 
-    answer: Answer
+    answer: PushAnswer
     words: str
     here: bool = False
     reported: bool = False
@@ -100,27 +100,27 @@ def classify(status: int, stdout: str, stderr: str) -> Pushed:
     flag, summary = _ref_line(stdout)
     words = remote_words(stderr)
     if flag in (" ", "*", "+") and status == 0:
-        return Pushed(Answer.LANDED, "", reported=True)
+        return Pushed(PushAnswer.LANDED, "", reported=True)
     if flag == "=":
         # Somebody else made the same commit, as far as we can tell.
-        return Pushed(Answer.LOST, "up to date", reported=True)
+        return Pushed(PushAnswer.LOST, "up to date", reported=True)
     if flag == "!":
         return replace(_rejection(summary, words), reported=True)
     low = stderr.lower()
     own = "\n".join(line for line in low.splitlines() if line.startswith(("fatal: ", "error: ")))
     if any(mark in own for mark in _NO_ACCESS):
         # git's own words about the transport. A hook's words come after `remote: `.
-        return Pushed(Answer.REFUSED, words, reported=True)
+        return Pushed(PushAnswer.REFUSED, words, reported=True)
     if _OTHER_HASH in low:
-        return Pushed(Answer.FAULT, words)
+        return Pushed(PushAnswer.FAULT, words)
     if any(mark in low for mark in (*_NO_ACCESS, *_DENIED)):
-        return Pushed(Answer.REFUSED, words)
+        return Pushed(PushAnswer.REFUSED, words)
     if status == 1 and flag is None and not any(mark in low for mark in _BROKEN):
         # git says so before it has sent anything: a pre-push hook of this clone refused.
-        return Pushed(Answer.REFUSED, words or "without a word", here=True)
+        return Pushed(PushAnswer.REFUSED, words or "without a word", here=True)
     if flag is None and re.search(_UNREACHED, stderr):
-        return Pushed(Answer.UNREACHED, words)
-    return Pushed(Answer.UNKNOWN, words or f"git push ended with status {status}")
+        return Pushed(PushAnswer.UNREACHED, words)
+    return Pushed(PushAnswer.UNKNOWN, words or f"git push ended with status {status}")
 
 
 # The hint if a clone and its remote use different object formats (git-config, `extensions.objectFormat`).
@@ -182,18 +182,18 @@ def _rejection(summary: str, words: str) -> Pushed:
     reason = low.partition("(")[2]
     said = words or summary
     if "remote failed to report status" in low:
-        return Pushed(Answer.UNKNOWN, said)
+        return Pushed(PushAnswer.UNKNOWN, said)
     if "[remote rejected]" in low and "non-fast-forward" in reason:
-        return Pushed(Answer.REFUSED, said)
+        return Pushed(PushAnswer.REFUSED, said)
     if any(mark in reason for mark in _FAULT):
         # git's advice is for the administrator of the repository, and a page long.
         told = f"{summary} {words}".strip() if len(words) < _SHORT else summary
-        return Pushed(Answer.FAULT, said if summary in said else told)
+        return Pushed(PushAnswer.FAULT, said if summary in said else told)
     if any(mark in reason for mark in _LOST) or re.search(_CANNOT_LOCK, reason):
         # The part of all output that says why the ref was not moved. git's advice takes several lines.
         reasons = [line for line in said.split(" / ") if line.startswith("error: ")] or [said]
-        return Pushed(Answer.LOST, reasons[0].removeprefix("error: ").rstrip("."))
-    return Pushed(Answer.REFUSED, said)
+        return Pushed(PushAnswer.LOST, reasons[0].removeprefix("error: ").rstrip("."))
+    return Pushed(PushAnswer.REFUSED, said)
 
 
 def _ref_line(stdout: str) -> tuple[str | None, str]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..errors import GitFailed
 from .command import Git
-from .commit_signature import MAX_COMMIT, Kind, signature_of
+from .commit_signature import MAX_COMMIT, SignatureKind, signature_of
 from .objects import Object, chunks
 
 # git takes about 10 ms for a signature. A caller with little time looks at the clock between batches of this
@@ -69,10 +69,10 @@ class Signatures(Git):
         if commit.data is None:
             return SignatureFacts("-", why=f"the commit is larger than {MAX_COMMIT // 1024} KiB")
         found = signature_of(commit.data, self.object_format)
-        if found.kind is Kind.OTHER:
+        if found.kind is SignatureKind.OTHER:
             return None
-        if found.kind is not Kind.SSH:
-            return SignatureFacts("N" if found.kind is Kind.NONE else "-", why=found.why)
+        if found.kind is not SignatureKind.SSH:
+            return SignatureFacts("N" if found.kind is SignatureKind.NONE else "-", why=found.why)
         from . import sshsig
 
         try:

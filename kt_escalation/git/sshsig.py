@@ -80,7 +80,7 @@ class SshKey:
 
 def verify(armored: bytes, message: bytes) -> SshKey:
     """Verify a signature of a message, and return its key. Raises SignatureRefused."""
-    outer = _Reader(_dearmored(armored), "the signature")
+    outer = _SshFields(_dearmored(armored), "the signature")
     if outer.take(len(_MAGIC)) != _MAGIC or outer.number() != _VERSION:
         raise SignatureRefused("it is not a version 1 SSH signature")
     blob = outer.string()
@@ -128,7 +128,7 @@ _Raw = Callable[[bytes, bytes], None]
 @lru_cache(maxsize=64)
 def _public_key(blob: bytes) -> tuple[str, _Check]:
     """A key's type, and the function that verifies its signatures. Raises SignatureRefused."""
-    reader = _Reader(blob, "the key")
+    reader = _SshFields(blob, "the key")
     name = reader.string()
     if name.endswith(_CERTIFICATE):
         raise SignatureRefused("it was made with a certificate; sign with the key itself")
@@ -155,7 +155,7 @@ def _plain(key_type: str, raw: _Raw) -> _Check:
     """For signatures that have the key's own type, and only a value."""
 
     def check(signature: bytes, message: bytes) -> None:
-        reader = _Reader(signature, "the signature")
+        reader = _SshFields(signature, "the signature")
         _expect(reader.string(), key_type)
         value = reader.string()
         reader.end()
@@ -168,7 +168,7 @@ def _security_key(key_type: str, raw: _Raw, application: bytes) -> _Check:
     """For signatures of a security key, which say that it was touched, and count (PROTOCOL.u2f)."""
 
     def check(signature: bytes, message: bytes) -> None:
-        reader = _Reader(signature, "the signature")
+        reader = _SshFields(signature, "the signature")
         _expect(reader.string(), key_type)
         value = reader.string()
         flags = reader.take(1)
@@ -182,7 +182,7 @@ def _security_key(key_type: str, raw: _Raw, application: bytes) -> _Check:
     return check
 
 
-def _ed25519(reader: _Reader) -> _Raw:
+def _ed25519(reader: _SshFields) -> _Raw:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     data = reader.string()
@@ -198,7 +198,7 @@ def _ed25519(reader: _Reader) -> _Raw:
     return check
 
 
-def _ecdsa(reader: _Reader, curve: bytes) -> _Raw:
+def _ecdsa(reader: _SshFields, curve: bytes) -> _Raw:
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -217,7 +217,7 @@ def _ecdsa(reader: _Reader, curve: bytes) -> _Raw:
     key = _loaded(lambda: ec.EllipticCurvePublicKey.from_encoded_point(kind, point))
 
     def check(value: bytes, message: bytes) -> None:
-        numbers = _Reader(value, "the signature")
+        numbers = _SshFields(value, "the signature")
         r, s = (numbers.positive(_CURVES[curve]) for _ in range(2))
         numbers.end()
         key.verify(encode_dss_signature(r, s), message, ec.ECDSA(digest))
@@ -225,7 +225,7 @@ def _ecdsa(reader: _Reader, curve: bytes) -> _Raw:
     return check
 
 
-def _rsa(reader: _Reader) -> _Check:
+def _rsa(reader: _SshFields) -> _Check:
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
@@ -245,7 +245,7 @@ def _rsa(reader: _Reader) -> _Check:
     size = (bits + 7) // 8
 
     def check(signature: bytes, message: bytes) -> None:
-        inner = _Reader(signature, "the signature")
+        inner = _SshFields(signature, "the signature")
         digest = digests.get(inner.string())
         value = inner.string()
         inner.end()
@@ -287,7 +287,7 @@ def _expect(found: bytes, key_type: str) -> None:
 # --- SSH's encoding (RFC 4251, section 5) ---------------------------------------------------------
 
 
-class _Reader:
+class _SshFields:
     """Reads fields from the front of some bytes, and never past their end."""
 
     def __init__(self, data: bytes, what: str) -> None:

@@ -23,7 +23,7 @@ LINE = {width: re.compile(rb"([0-7]+) ([^\0/]+)\0(.{%d})" % width, re.DOTALL) fo
 _FILE = FILE.encode()
 
 #: The mode, name and id of an entry, as they are in the tree.
-Line = tuple[bytes, bytes, bytes]
+RawEntry = tuple[bytes, bytes, bytes]
 
 
 _TOP = "its top folder"
@@ -57,9 +57,9 @@ def parse(data: bytes, width: int) -> list[TreeEntry]:
     return [*map(TreeEntry._make, zip(map(bytes.decode, modes), texts, map(bytes.hex, oids), strict=True))]
 
 
-def lines(data: bytes, width: int) -> list[Line]:
+def lines(data: bytes, width: int) -> list[RawEntry]:
     """The same as raw mode, name and id, all checked. Raises Unsound."""
-    found: list[Line] = LINE[width].findall(data)
+    found: list[RawEntry] = LINE[width].findall(data)
     if len(b"".join(chain.from_iterable(found))) + 2 * len(found) != len(data):
         raise Unsound("has a malformed entry; an entry is a mode, a name without a slash, and an id")
     wrong = wrong_with(found)
@@ -70,7 +70,7 @@ def lines(data: bytes, width: int) -> list[Line]:
     return found
 
 
-def wrong_with(found: Sequence[Line]) -> str | None:
+def wrong_with(found: Sequence[RawEntry]) -> str | None:
     """What is wrong with the names or their order, which is git's own (read-cache.c, *base_name_compare*)."""
     keys = [*map(sort_key, found)]
     if any(map(ge, keys, keys[1:])):
@@ -81,7 +81,7 @@ def wrong_with(found: Sequence[Line]) -> str | None:
     return None
 
 
-def sort_key(line: Line) -> bytes:
+def sort_key(line: RawEntry) -> bytes:
     """The sort key of an entry. A folder sorts as if its name ended with a slash."""
     return line[1] + b"/" if line[0] != _FILE and is_folder(line[0]) else line[1]
 

@@ -37,7 +37,7 @@ class Waived:
 
 
 @dataclass(frozen=True)
-class Step:
+class DossierStep:
     """One commit: what it did to the escalations, as lines, and the policies at its parent."""
 
     commit: str
@@ -66,7 +66,7 @@ class Dossier:
     commits: int
     root: str
     policies: str | None
-    steps: Sequence[Step]
+    steps: Sequence[DossierStep]
     waived: Sequence[Waived]
     left_out: Sequence[str]
 
@@ -231,7 +231,7 @@ def _accepted(it: Waived) -> str:
     return f"waived: {it.rule}{where} in {it.commit}: {it.reason}"
 
 
-def _step(number: int, step: Step) -> Iterator[str]:
+def _step(number: int, step: DossierStep) -> Iterator[str]:
     yield from ("", f"### {number}. Commit {step.commit[:12]}", "")
     files = [f"{copy.path} (as {copy.name})" for copy in step.copies]
     facts = (

@@ -30,7 +30,7 @@ from ..storage import history, layout, lookup
 from ..storage.clone import GitStore
 from ..storage.interface import Progress
 from ..storage.snapshot import GitSnapshot
-from ..storage.trees import ABSENT, Change
+from ..storage.trees import ABSENT, FileChange
 from . import dossier
 from .dossier import Copy, Dossier, Waived
 from .log import happened
@@ -193,7 +193,7 @@ class _Case:
 
     def _step(
         self, number: int, commit: str, steps: Sequence[history.Step], waived: Sequence[Waived]
-    ) -> dossier.Step:
+    ) -> dossier.DossierStep:
         first, folder = steps[0], f"{TEXTS}/steps/{number:02}-{commit}"
         parent = self._store.repository.commit_of(f"{commit}^")
         self.when = first.committed_at
@@ -204,7 +204,7 @@ class _Case:
             self._need(commit, parent)
         policies = self._policies_at(parent)
         actor = known_as(first.email, policies.roster)
-        return dossier.Step(
+        return dossier.DossierStep(
             commit,
             parent,
             f"{first.author} <{first.email}>",
@@ -231,7 +231,7 @@ class _Case:
             if change.new is not None and self._take(text, change.new, path):
                 yield Copy(text, path)
 
-    def _between(self, old: str, new: str) -> tuple[Change, ...]:
+    def _between(self, old: str, new: str) -> tuple[FileChange, ...]:
         """The files of the store that differ between two commits. Raises UnreadableStore."""
         roots = self._store.repository.objects.ids_of([f"{old}^{{tree}}", f"{new}^{{tree}}"])
         [found] = self._store.reader.trees.differences([(roots[0], roots[1])])
@@ -239,12 +239,12 @@ class _Case:
             raise found.unsound
         return found.changes
 
-    def _all(self, commit: str, ids: set[str]) -> Iterator[Change]:
+    def _all(self, commit: str, ids: set[str]) -> Iterator[FileChange]:
         """The records' files in the first commit of the history, as changes."""
         for path, file, _ in self._store.at(commit).everything():
             inside = path.removeprefix(f"{self._store.root}/") if self._store.root else path
             if _id_in(inside) in ids:
-                yield Change(inside, ABSENT, FILE, None, file.oid)
+                yield FileChange(inside, ABSENT, FILE, None, file.oid)
 
     def _policies_at(self, commit: str | None) -> Policies:
         """The policies of a commit. Their files become texts."""

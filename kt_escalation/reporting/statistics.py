@@ -25,7 +25,7 @@ By = Literal["period", "team", "reviewer", "policy", "model"]
 Period = Literal["day", "week", "month"]
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 #: The claims of each escalation from history: when each claim was made, by claim id, the first one first.
-Claims = Mapping[str, Mapping[str, datetime]]
+ClaimTimes = Mapping[str, Mapping[str, datetime]]
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class Tally:
         self,
         policies: Policies,
         now: datetime,
-        claims: Claims,
+        claims: ClaimTimes,
         origin: Callable[[str], Record | None],
         *,
         by: Collection[By] = (),

@@ -15,7 +15,7 @@ from ..storage.clone import GitStore
 from ..storage.commits import Commit
 from ..storage.history import Keep, Side, Sides
 from ..storage.poll import Poll
-from ..storage.trees import Change
+from ..storage.trees import FileChange
 
 # The number of records' files that are read from git at once, however many a commit changed.
 _AT_ONCE = 100
@@ -41,8 +41,8 @@ class _Step:
 
     commit: Commit
     escalation_id: str
-    old: Change | None
-    new: Change | None
+    old: FileChange | None
+    new: FileChange | None
     cursor: Cursor
     #: The path of the release that it changed instead of the record, below the store's top.
     release: str = ""
@@ -183,7 +183,7 @@ def _steps(commits: Iterable[Commit], cursor: Cursor) -> Iterator[_Step]:
     for commit in commits:
         cursor = cursor.past(commit.oid, commit.parents)
         # By id, and by the path of a release.
-        sides: dict[tuple[str, str], tuple[list[Change], list[Change]]] = {}
+        sides: dict[tuple[str, str], tuple[list[FileChange], list[FileChange]]] = {}
         for change in commit.changes:
             released = layout.released_id(change.path)
             name = released or (

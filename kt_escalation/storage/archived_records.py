@@ -16,7 +16,7 @@ from .interface import Entry, Invalid, Used
 from .reader import Reader, release
 
 if TYPE_CHECKING:
-    from .reader import Held
+    from .reader import BlobContent
 
 
 class ArchivedRecords:
@@ -38,7 +38,7 @@ class ArchivedRecords:
         read = dict(zip(wanted, self._blobs(wanted), strict=True))
         return archive_file.contents(read.get(data or ""), read.get(beside or ""))
 
-    def parse(self, archive: Archive, escalation_id: str, oid: str, data: Held) -> Entry | Invalid:
+    def parse(self, archive: Archive, escalation_id: str, oid: str, data: BlobContent) -> Entry | Invalid:
         """The record of an id in an archive. The entry has the archive's path and the blob id of the record's bytes."""
         path = self._location.full(archive.path)
         found = self._reader.record(oid, data)

@@ -30,10 +30,7 @@ from .store_branch import StoreBranch
 if TYPE_CHECKING:
     from ..model.record import Record
     from .proposals import Proposals
-    from .writer import Prepared, Writer
-
-#: Whether the first-parent line of a commit contains an older commit: (store, new, old).
-GoesOn = Callable[["GitStore", str, str], bool]
+    from .writer import PreparedCommit, Writer
 
 
 class GitStore:
@@ -50,7 +47,7 @@ class GitStore:
         *,
         quarantined: bool = False,
         progress: Progress | None = None,
-        goes_on: GoesOn | None = None,
+        goes_on: Callable[[GitStore, str, str], bool] | None = None,
     ) -> None:
         self.progress = progress
         self.repository = Repository(start, quarantined=quarantined, progress=progress)
@@ -197,7 +194,7 @@ class GitStore:
     def turn(self, meanwhile: Callable[[], None]) -> AbstractContextManager[None]:
         return self.newest_tip.turn(meanwhile)
 
-    def prepare(self, request: Request, proposal: Onto | None = None) -> Prepared:
+    def prepare(self, request: Request, proposal: Onto | None = None) -> PreparedCommit:
         return self.writer.prepare(request, proposal)
 
     def follow(self, revision: str) -> str | None:

@@ -65,7 +65,7 @@ def of_actor(actor: str) -> str:
 
 
 @dataclass(frozen=True)
-class Words:
+class PlainMessage:
     """The message of a commit that is not about an escalation: a subject, and the author's text."""
 
     subject: str

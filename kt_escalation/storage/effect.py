@@ -20,7 +20,7 @@ LAST_LOOK, LOOK_AGAIN = 3.0, 0.3
 LEAST_FOR_PUSH = 0.5
 
 
-class Outcome(Enum):
+class EffectOutcome(Enum):
     """How far a change has come on its way to the store branch."""
 
     NOT_SENT = "not sent"  # never sent, or sent and refused: it did not land and will not
@@ -33,7 +33,7 @@ class Outcome(Enum):
 class Effect:
     """The outcome of one command's change."""
 
-    outcome: Outcome = Outcome.NOT_SENT
+    outcome: EffectOutcome = EffectOutcome.NOT_SENT
     commit: str | None = None
     #: The facts of the error if the outcome stays unknown, besides the commit: see `OutcomeUnknown`.
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -46,23 +46,23 @@ class Effect:
         # An earlier push of this command may still be unanswered, even if this one is refused.
         before = self.outcome
         self.commit = commit
-        self.outcome = Outcome.SENT
+        self.outcome = EffectOutcome.SENT
         refusal = push()
-        self.outcome = Outcome.LANDED if refusal is None else before
+        self.outcome = EffectOutcome.LANDED if refusal is None else before
         return refusal
 
     def lost(self) -> None:
         """Record that no commit that was sent has landed or will land."""
-        self.outcome = Outcome.NOT_SENT
+        self.outcome = EffectOutcome.NOT_SENT
 
     def found(self, commit: str) -> None:
         """Record that the change was seen on the store branch."""
         self.commit = commit
-        self.outcome = Outcome.LANDED
+        self.outcome = EffectOutcome.LANDED
 
     def given_up(self, words: str) -> OutcomeUnknown:
         """Record that kt no longer waits for an answer. Returns the error to report."""
-        self.outcome = Outcome.UNKNOWN
+        self.outcome = EffectOutcome.UNKNOWN
         return OutcomeUnknown(commit=self.commit, words=words, **self.facts)
 
 

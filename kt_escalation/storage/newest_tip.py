@@ -37,7 +37,7 @@ _NEAR = 256
 GoesOn = Callable[[str, str], bool]
 
 
-class _Asked(NamedTuple):
+class _Fetch(NamedTuple):
     """A running fetch, and the commit that the branch was at before it."""
 
     process: Underway
@@ -60,7 +60,7 @@ class NewestTip:
         self.branch = ""
         # The guess: the commit that is assumed to be the newest, and the running fetch that will confirm it.
         self._guessed: str | None = None
-        self._asked: _Asked | None = None
+        self._asked: _Fetch | None = None
         # Whether the last push was refused because another one seems to have been first.
         self._was_late = False
         # The fetch that `newest` waits for.
@@ -258,11 +258,11 @@ class NewestTip:
             self._queue.tip = commit
         return branch, commit
 
-    def _ask(self, branch: str, ref: str) -> _Asked:
+    def _ask(self, branch: str, ref: str) -> _Fetch:
         seen = self._repository.tip_of(ref)
-        return _Asked(self._repository.fetch(self._location.remote or "", branch), seen)
+        return _Fetch(self._repository.fetch(self._location.remote or "", branch), seen)
 
-    def _fetch(self, asked: _Asked, branch: str, ref: str, timeout: float) -> None:
+    def _fetch(self, asked: _Fetch, branch: str, ref: str, timeout: float) -> None:
         """Wait for a running fetch. If it fails because of a lock in this clone, start another one."""
         remote = self._location.remote or ""
         end = time.monotonic() + timeout

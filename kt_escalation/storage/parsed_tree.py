@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
-from ..git.trees import LINE, Line, lines, sort_key, wrong_with
+from ..git.trees import LINE, RawEntry, lines, sort_key, wrong_with
 
 # Entries are compared by so many at a time.
 _BLOCK = 64
@@ -30,16 +30,16 @@ class Tree:
             starts = [*accumulate(sizes, initial=0)]
         self.starts = starts
 
-    def line(self, index: int) -> Line:
+    def line(self, index: int) -> RawEntry:
         """The entry at an index: mode, name and raw id."""
         return self._at(self.starts[index])
 
-    def _at(self, start: int) -> Line:
+    def _at(self, start: int) -> RawEntry:
         match = LINE[self.width].match(self.data, start)
         assert match  # noqa: S101 - the bytes were parsed before
         return match[1], match[2], match[3]
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[RawEntry]:
         return iter(LINE[self.width].findall(self.data))
 
     def get(self, name: bytes) -> tuple[str, str] | None:
@@ -52,7 +52,7 @@ class Tree:
                 return mode.decode(), oid.hex()
         return None
 
-    def followed_by(self, data: bytes) -> tuple[Tree, Sequence[Line], Sequence[Line]]:
+    def followed_by(self, data: bytes) -> tuple[Tree, Sequence[RawEntry], Sequence[RawEntry]]:
         """Parse a newer version of this tree.
 
         Returns it with the removed and the added entries. Raises Unsound.
@@ -65,7 +65,7 @@ class Tree:
             found = new, *between(self, new)
         return found
 
-    def _with_one(self, data: bytes) -> tuple[Tree, list[Line], list[Line]] | None:
+    def _with_one(self, data: bytes) -> tuple[Tree, list[RawEntry], list[RawEntry]] | None:
         """The same as `followed_by` if only the id of one entry differs, which is the usual case. Else None."""
         old, starts = self.data, self.starts
         if len(data) != len(old) or len(data) > _SMALL or not data:
@@ -84,11 +84,11 @@ class Tree:
         new = mode, name, data[begin : begin + self.width]
         return Tree(data, self.width, starts), [(mode, name, oid)], [new]
 
-    def _with_few(self, data: bytes) -> tuple[Tree, list[Line], list[Line]] | None:
+    def _with_few(self, data: bytes) -> tuple[Tree, list[RawEntry], list[RawEntry]] | None:
         """The same as `followed_by` if few entries differ. None if more differ, or if something may be unsound."""
         old, starts, count = self.data, self.starts, len(self.starts) - 1
-        gone: list[Line] = []
-        came: list[Line] = []
+        gone: list[RawEntry] = []
+        came: list[RawEntry] = []
         # The offsets of the entries in the new bytes, and the entries with new neighbours.
         begins: list[int] = []
         moved: list[int] = []
@@ -152,7 +152,7 @@ def _moved(starts: Sequence[int], shift: int) -> Sequence[int]:
     return [start + shift for start in starts] if shift else starts
 
 
-def between(old: Tree, new: Tree) -> tuple[list[Line], list[Line]]:
+def between(old: Tree, new: Tree) -> tuple[list[RawEntry], list[RawEntry]]:
     """The entries that the new tree lacks, and those that the old one lacked."""
     was, now = set(old), set(new)
     return [line for line in old if line not in now], [line for line in new if line not in was]

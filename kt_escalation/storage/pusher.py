@@ -32,7 +32,7 @@ class Pusher:
         Without the lease, a remote that was set back to an earlier commit would accept the push as a
         fast-forward.
         """
-        from ..git.push_result import Answer, classify, hint_for, is_astray
+        from ..git.push_result import PushAnswer, classify, hint_for, is_astray
 
         remote = self._location.remote or ""
         push = self._repository.push(remote, commit, branch, lease, refspec)
@@ -55,20 +55,20 @@ class Pusher:
                 return self.push(commit, branch, lease, end, proposed=proposed, refspec=pattern)
         self.said = done.err
         pushed = classify(done.status, out, done.err)
-        if pushed.answer is Answer.LANDED:
+        if pushed.answer is PushAnswer.LANDED:
             return None
         # A server hook's output does not count as an answer. After something was sent, only the report on the ref does.
-        unanswered = push.may_have_sent() if pushed.answer is Answer.UNKNOWN else push.has_sent()
+        unanswered = push.may_have_sent() if pushed.answer is PushAnswer.UNKNOWN else push.has_sent()
         if not pushed.reported and unanswered:
             raise caught or Unanswered(pushed.words)
         if caught:
             return Interrupted() if isinstance(caught, KeyboardInterrupt) else caught
-        if pushed.answer is Answer.LOST:
+        if pushed.answer is PushAnswer.LOST:
             self._newest.lost(store_branch=not proposed)
             return Stale(pushed.words)
-        if pushed.answer in (Answer.UNREACHED, Answer.UNKNOWN):
+        if pushed.answer in (PushAnswer.UNREACHED, PushAnswer.UNKNOWN):
             return waiting.unreachable(remote, done, 0)
-        kind = RemoteFault if pushed.answer is Answer.FAULT else PushRefused
+        kind = RemoteFault if pushed.answer is PushAnswer.FAULT else PushRefused
         refusal = kind(remote=remote, branch=branch, words=pushed.words)
         hint = hint_for(pushed.words)
         if pushed.here:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .reopenings import Reopenings
 
     #: What is known about a blob: its bytes, the record in them, or as text why it cannot be read.
-    Held = bytes | Record | str
+    BlobContent = bytes | Record | str
 
 #: The label under which progress is reported while many records are read.
 READING = "reading escalations"
@@ -47,7 +47,7 @@ class Reader:
 
     # --- records ----------------------------------------------------------------------------------
 
-    def parse(self, path: str, oid: str, data: Held) -> Entry | Invalid:
+    def parse(self, path: str, oid: str, data: BlobContent) -> Entry | Invalid:
         """The record in a file below `queue/`. If ``data`` is text, it says why the file could not be read."""
         found = self.record(oid, data)
         if isinstance(found, str):
@@ -57,7 +57,7 @@ class Reader:
             return Invalid(self.location.full(path), wrong, layout.id_of(path))
         return Entry(found, self.location.full(path), oid)
 
-    def record(self, oid: str, data: Held) -> Record | str:
+    def record(self, oid: str, data: BlobContent) -> Record | str:
         """The record in a blob, or why there is none."""
         found = self._parsed.get(oid)
         if found is None:
@@ -95,7 +95,7 @@ class Reader:
         """The id that bytes have as a blob."""
         return self.repository.object_id("blob", data)
 
-    def known(self, oids: Iterable[str]) -> dict[str, Held]:
+    def known(self, oids: Iterable[str]) -> dict[str, BlobContent]:
         """The records among these blobs that this process remembers."""
         return {oid: self._parsed[oid] for oid in oids if oid in self._parsed}
 

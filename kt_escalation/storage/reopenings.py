@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..git.trees import Unsound
 from ..model.vocabulary import MAX_BYTES
 from . import layout, notebook
-from .trees import Change
+from .trees import FileChange
 
 if TYPE_CHECKING:
     from .reader import Reader
@@ -60,7 +60,7 @@ class Reopenings:
             self._note(commit, found)
         return found
 
-    def _differing(self, old: str, new: str) -> list[Change] | None:
+    def _differing(self, old: str, new: str) -> list[FileChange] | None:
         """The record files that differ between two commits. None if they are too many to read, or unknown."""
         repository = self._reader.repository
         roots = repository.objects.ids_of([f"{old}^{{tree}}", f"{new}^{{tree}}"])

@@ -15,9 +15,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..git.log import ABSENT as ABSENT
-from ..git.log import Change as Change
+from ..git.log import FileChange as FileChange
 from ..git.objects import FILE, SUBMODULE, TREE, TreeEntry
-from ..git.trees import NAMES, Line, folded, is_folder, shown
+from ..git.trees import NAMES, RawEntry, folded, is_folder, shown
 from ..git.trees import Unsound as Unsound
 from . import layout
 from .parsed_tree import Tree, between
@@ -56,7 +56,7 @@ class Difference(NamedTuple):
     read. ``modes`` has the store's entries that are not plain files, and what they are.
     """
 
-    changes: tuple[Change, ...] = ()
+    changes: tuple[FileChange, ...] = ()
     modes: tuple[tuple[str, str], ...] = ()
     unsound: Unsound | None = None
 
@@ -167,7 +167,7 @@ class Trees:
         found: dict[str, str | None] = {}
         item = _Item(0, "", "", None, root)
         while item.level == "" and item.new is not None:
-            changes: list[Change] = []
+            changes: list[FileChange] = []
             below = list(self._on_the_way(item, [], list(self._tree(item.new)), changes))
             found = {one.level: one.new for one in below}
             if "" not in found:
@@ -224,7 +224,7 @@ class Trees:
         return found
 
     def _differences(self, pairs: Sequence[tuple[str | None, str | None]]) -> list[Difference]:
-        changes: list[list[Change]] = [[] for _ in pairs]
+        changes: list[list[FileChange]] = [[] for _ in pairs]
         modes: list[list[tuple[str, str]]] = [[] for _ in pairs]
         unsound: dict[int, Unsound] = {}
         level = [_Item(n, "", "", old, new) for n, (old, new) in enumerate(pairs) if old != new]
@@ -247,10 +247,12 @@ class Trees:
             for n, some in enumerate(changes)
         ]
 
-    def _compare(self, item: _Item, changes: list[Change], modes: list[tuple[str, str]]) -> Iterator[_Item]:
+    def _compare(
+        self, item: _Item, changes: list[FileChange], modes: list[tuple[str, str]]
+    ) -> Iterator[_Item]:
         old = self._tree(item.old) if item.old else None
-        gone: Sequence[Line]
-        came: Sequence[Line]
+        gone: Sequence[RawEntry]
+        came: Sequence[RawEntry]
         if item.new is None:
             gone, came = list(old or ()), []
         elif old is None:
@@ -267,9 +269,9 @@ class Trees:
     def _on_the_way(
         self,
         item: _Item,
-        gone: Sequence[Line],
-        came: Sequence[Line],
-        changes: list[Change],
+        gone: Sequence[RawEntry],
+        came: Sequence[RawEntry],
+        changes: list[FileChange],
     ) -> Iterator[_Item]:
         """Compare folders above the store. Entries that do not lead to the store do not matter."""
         wanted, spellings = self._wanted[item.folder.count("/")]
@@ -329,9 +331,9 @@ class Trees:
 
 def _within(
     item: _Item,
-    gone: Sequence[Line],
-    came: Sequence[Line],
-    changes: list[Change],
+    gone: Sequence[RawEntry],
+    came: Sequence[RawEntry],
+    changes: list[FileChange],
     modes: list[tuple[str, str]],
 ) -> Iterator[_Item]:
     """Compare folders of the store. Only plain files, and folders of the layout, are sound."""
@@ -359,12 +361,12 @@ def _within(
             changes.append(_change(path, old, new))
 
 
-def _by_name(found: Iterable[Line]) -> dict[str, tuple[str, str]]:
+def _by_name(found: Iterable[RawEntry]) -> dict[str, tuple[str, str]]:
     return {name.decode(*NAMES): (mode.decode(), oid.hex()) for mode, name, oid in found}
 
 
-def _change(path: str, old: tuple[str, str] | None, new: tuple[str, str] | None) -> Change:
-    return Change(
+def _change(path: str, old: tuple[str, str] | None, new: tuple[str, str] | None) -> FileChange:
+    return FileChange(
         path,
         old[0] if old else ABSENT,
         new[0] if new else ABSENT,

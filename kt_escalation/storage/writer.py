@@ -22,7 +22,7 @@ from .reader import Reader
 
 
 @dataclass
-class Prepared:
+class PreparedCommit:
     """A written commit, ready to be sent: by a push to a branch that is at ``lease``, or by a ``move`` in this clone.
 
     An empty ``lease`` means that the branch does not exist.
@@ -58,7 +58,7 @@ class Writer:
         """The remote's message about the last push."""
         return self._pusher.said
 
-    def prepare(self, request: Request, proposal: Onto | None) -> Prepared:
+    def prepare(self, request: Request, proposal: Onto | None) -> PreparedCommit:
         """See `interface.Port`."""
         files = {**self._files(request.changes), **request.others}
         message = in_folder(request.message, self._location.root)
@@ -86,7 +86,7 @@ class Writer:
         author: Author,
         when: datetime,
         proposal: Onto | None = None,
-    ) -> Prepared:
+    ) -> PreparedCommit:
         """Make a commit on top of ``base`` that writes files (None: deletes them).
 
         Without a ``base``, the commit is the first of the store branch. Raises as `Port.prepare` does.
@@ -96,16 +96,16 @@ class Writer:
         remote, branch = self._location.remote, self._newest.branch
         commit = commit_builder.write(self._repository, built, flush=remote is None)
         if proposal:
-            return Prepared(self, commit, proposal.branch, proposal.was or "", proposed=True)
+            return PreparedCommit(self, commit, proposal.branch, proposal.was or "", proposed=True)
         if remote is None:
             subject = message.partition("\n")[0]
             move = self._local_branch.plan(branch, commit, base, subject, built.ids)
-            return Prepared(self, commit, branch, move=move)
+            return PreparedCommit(self, commit, branch, move=move)
         # If the store starts on local commits, the remote does not have the branch yet.
         there = self._repository.tip_of(f"refs/remotes/{remote}/{branch}")
-        return Prepared(self, commit, branch, (base or "") if there else "")
+        return PreparedCommit(self, commit, branch, (base or "") if there else "")
 
-    def send(self, prepared: Prepared, timeout: float) -> Exception | None:
+    def send(self, prepared: PreparedCommit, timeout: float) -> Exception | None:
         """See `interface.Prepared`."""
         end = time.monotonic() + timeout
         if prepared.move is not None:
@@ -126,7 +126,7 @@ class Writer:
                 )
         return refusal
 
-    def settle(self, prepared: Prepared) -> None:
+    def settle(self, prepared: PreparedCommit) -> None:
         """See `interface.Prepared`."""
         remote = self._location.remote
         if remote is None:
@@ -145,7 +145,7 @@ class Writer:
         """See `interface.Port`."""
         return self._local_branch.follow(self._newest.branch, revision)
 
-    def facts_of(self, prepared: Prepared) -> dict[str, str | None]:
+    def facts_of(self, prepared: PreparedCommit) -> dict[str, str | None]:
         """Facts for an error about a commit that may or may not have landed."""
         remote = self._location.remote
         there = f"{remote}/{prepared.branch}"

@@ -31,7 +31,7 @@ _OTHER_WORDS: Mapping[str, object] = {
     **dict.fromkeys(("False", "FALSE"), False),
 }
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Document:
     """A parsed YAML document, and the line and column (from 1) of each of its values."""
 
     value: Any
-    marks: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
+    marks: Mapping[KeyPath, tuple[int, int]] = field(default_factory=dict)
 
 
 def load(data: bytes, *, strict: bool = True, repeated: list[tuple[int, int, str]] | None = None) -> Document:
@@ -114,10 +114,10 @@ class _Builder:
         self.repeated = repeated
         self.documents = 0
         self.root: Any = None
-        self.stack: list[tuple[Any, Path]] = []
+        self.stack: list[tuple[Any, KeyPath]] = []
         self.keys: list[Any] = []
         self.anchors: dict[str, Any] = {}
-        self.marks: dict[Path, tuple[int, int]] = {}
+        self.marks: dict[KeyPath, tuple[int, int]] = {}
 
     def document(self) -> Document:
         if self.documents == 0:
@@ -163,7 +163,7 @@ class _Builder:
         if event.anchor:
             self.anchors[event.anchor] = value
 
-    def put(self, value: Any, line: int, column: int) -> Path:
+    def put(self, value: Any, line: int, column: int) -> KeyPath:
         """Put a value into the open container, and return its path."""
         if not self.stack:
             self.root = value
@@ -171,7 +171,7 @@ class _Builder:
             return ()
         container, path = self.stack[-1]
         if isinstance(container, list):
-            here: Path = (*path, len(container))
+            here: KeyPath = (*path, len(container))
             container.append(value)
         elif self.keys[-1] is _NO_KEY:
             if not isinstance(value, str):

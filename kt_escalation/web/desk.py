@@ -16,7 +16,7 @@ from ..model import canonical
 from ..model.query import Query
 from ..model.vocabulary import AMENDING, parse_outcome
 from ..reporting import facts
-from .figures import Figures
+from .figures import FiguresCache
 
 if TYPE_CHECKING:
     from ..model.record import Record
@@ -36,7 +36,7 @@ PAGE = 50
 # The most decisions on their page, and the most alike ones that are claimed or decided together.
 MOST_DECIDED, MOST_ALIKE = 50, 100
 
-Kind = tuple[str | None, str, str | None]
+AlikeKey = tuple[str | None, str, str | None]
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Desk:
     """A reviewer's desk over one store. Several pages may use it at once."""
 
     store: Store
-    figures: Figures
+    figures: FiguresCache
     #: The claims that the desk has made and that are not ended: claim ids by escalation id.
     taken: dict[str, str] = field(default_factory=dict)
     # Claims whose answer was lost, so that their escalations are unknown.
@@ -336,11 +336,11 @@ class Desk:
 _UNKNOWN = 9
 
 
-def _kind(one: Record | RecordSummary) -> Kind:
+def _kind(one: Record | RecordSummary) -> AlikeKey:
     return one.policy, one.reason_code, one.model
 
 
-def _is_kind(kind: Kind) -> bool:
+def _is_kind(kind: AlikeKey) -> bool:
     """Whether an escalation has enough keys to compare it with others. A reason code alone is not enough."""
     return kind[0] is not None or kind[2] is not None
 

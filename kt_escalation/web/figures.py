@@ -19,7 +19,7 @@ _FRESH = 60.0
 
 
 @dataclass
-class Figures:
+class FiguresCache:
     """The figures of `report` for the store at ``path``. Pages that ask at the same time share one reading."""
 
     path: str

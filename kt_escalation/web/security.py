@@ -78,7 +78,7 @@ def _same(given: str, wanted: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
 
 
-class Refused(Exception):
+class ForeignRequest(Exception):
     """The request does not come from the desk's own pages. ``status`` is the response's status."""
 
     def __init__(self, status: int, why: str) -> None:
@@ -111,13 +111,13 @@ class Guard:
 
         try:
             if scope["type"] != "http":
-                raise Refused(403, "only HTTP")
+                raise ForeignRequest(403, "only HTTP")
             headers = _read(scope["headers"])
             self._check_sender(scope["method"], headers)
             self._check_session(scope["path"], headers)
             if scope["method"] == "POST":
                 receive = await self._checked_body(scope, headers, receive)
-        except Refused as error:
+        except ForeignRequest as error:
             await _refuse(scope, closed, error)
             return
         await self._app(scope, receive, closed)
@@ -125,51 +125,51 @@ class Guard:
     def _check_sender(self, method: str, headers: Mapping[str, str]) -> None:
         """Refuse a request with another host name (DNS rebinding), from another site's page, or in a form that our pages never send."""
         if headers.get("host") not in self._hosts:
-            raise Refused(421, "this is not the desk's address")
+            raise ForeignRequest(421, "this is not the desk's address")
         origin = headers.get("origin")
         if origin is not None and origin not in self._origins:
-            raise Refused(403, "another site asks")
+            raise ForeignRequest(403, "another site asks")
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            raise Refused(403, "another site asks")
+            raise ForeignRequest(403, "another site asks")
         if method not in ("GET", "HEAD", "POST"):
-            raise Refused(405, "only GET and POST")
+            raise ForeignRequest(405, "only GET and POST")
         if method == "POST" and origin is None:
-            raise Refused(403, "a request that changes something must name its origin")
+            raise ForeignRequest(403, "a request that changes something must name its origin")
 
     def _check_session(self, path: str, headers: Mapping[str, str]) -> None:
         if path in OPEN:
             return
         if not path.startswith(f"{self._keys.room}/"):
-            raise Refused(404, "there is nothing here")
+            raise ForeignRequest(404, "there is nothing here")
         try:
             found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         except CookieError:
             found = None
         if found is None or not _same(found.value, self._keys.session):
-            raise Refused(401, "open the desk by the address that its terminal has printed")
+            raise ForeignRequest(401, "open the desk by the address that its terminal has printed")
 
     async def _checked_body(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> Receive:
         """Read the body of a request that changes something, check its CSRF token, and keep its fields for the page."""
         if headers.get("content-type", "").partition(";")[0].strip().lower() != _FORMS:
-            raise Refused(415, "only forms")
+            raise ForeignRequest(415, "only forms")
         body = bytearray()
         more = True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise Refused(400, "the request was cut short")
+                raise ForeignRequest(400, "the request was cut short")
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > MAX_BODY:
-                raise Refused(413, "that is too long")
+                raise ForeignRequest(413, "that is too long")
         try:
             form = parse_qs(
                 body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict"
             )
         except (UnicodeError, ValueError):
-            raise Refused(400, "that is not a form") from None
+            raise ForeignRequest(400, "that is not a form") from None
         if scope["path"] not in OPEN and not _same(form.get(CSRF, [""])[0], self._keys.csrf):
-            raise Refused(403, "this form is not from a page of this desk")
+            raise ForeignRequest(403, "this form is not from a page of this desk")
         scope[FORM] = form
 
         async def nothing_left() -> MutableMapping[str, Any]:
@@ -184,7 +184,7 @@ def _read(raw: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
     for name, value in raw:
         key = name.decode("latin-1").lower()
         if key in found and key in ("host", "origin", "sec-fetch-site", "cookie", "content-type"):
-            raise Refused(400, "a header occurs twice")
+            raise ForeignRequest(400, "a header occurs twice")
         found[key] = value.decode("latin-1")
     return found
 
@@ -194,7 +194,7 @@ def _with(given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     return [*kept, *((name.encode(), value.encode()) for name, value in _HEADERS.items())]
 
 
-async def _refuse(scope: Scope, send: Send, error: Refused) -> None:
+async def _refuse(scope: Scope, send: Send, error: ForeignRequest) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return

@@ -17,7 +17,7 @@ import uvicorn
 from ..errors import BadInput
 from .app import create
 from .desk import Desk
-from .figures import Figures
+from .figures import FiguresCache
 from .live import Live
 from .security import Keys
 
@@ -55,7 +55,7 @@ def opened(
     """
     keys = Keys()
     live = Live(follower.cursor)
-    desk = Desk(store, Figures(path))
+    desk = Desk(store, FiguresCache(path))
     # The first page is quick, and errors that prevent a desk are reported before the address is printed.
     desk.queue("claimable")
     with _listening(port) as sock:

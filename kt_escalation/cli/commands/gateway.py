@@ -79,7 +79,7 @@ def serve_command(repo: str, listen: str, token_file: str, journal: str | None, 
     work.begin_session()
     _require_hold(given["hold"])
     given |= {"token": _token(token_file), "headers": _headers(given["headers"])}
-    options = service.Options(hidden=_hidden(repo), **given)
+    options = service.HttpOptions(hidden=_hidden(repo), **given)
 
     async def run() -> None:
         async with AsyncGateway.open(repo, journal_folder=journal, tell=warn) as opened:
@@ -112,7 +112,7 @@ def mcp_command(repo: str, hold: float, journal: str | None) -> None:
 
     work.begin_session()
     _require_hold(hold)
-    options = mcp.Options(hold, _hidden(repo))
+    options = mcp.McpOptions(hold, _hidden(repo))
 
     async def run() -> None:
         async with AsyncGateway.open(repo, journal_folder=journal, tell=warn) as opened:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...store import Store
 
     #: The decision on an escalation that was already decided, and why it may not be used.
-    Decided = tuple[Decision | None, KtError | None]
+    DecisionOrError = tuple[Decision | None, KtError | None]
 
 
 def stream(given: dict[str, Any]) -> None:
@@ -142,19 +142,19 @@ def _status(line: Line) -> str:
     return "raised" if line.changed else "unchanged"
 
 
-def _decided(result: Result) -> Mapping[str | None, Decided]:
+def _decided(result: Result) -> Mapping[str | None, DecisionOrError]:
     decisions = {found.escalation_id: found for found in result.decisions}
     errors = {str(failure.where): failure.error for failure in result.decision_errors}
     return {name: (decisions.get(name), errors.get(name)) for name in (*decisions, *errors)}
 
 
-def _as_text(line: Line, _: str | None, decided: Mapping[str | None, Decided]) -> str:
+def _as_text(line: Line, _: str | None, decided: Mapping[str | None, DecisionOrError]) -> str:
     found, error = decided.get(line.escalation_id, (None, None))
     word = f" {error.code}" if error else f" {found.outcome}" if found else ""
     return f"{line.number} {visible(line.escalation_id or '-')} {_status(line)}{word}"
 
 
-def _as_json(line: Line, commit: str | None, decided: Mapping[str | None, Decided]) -> str:
+def _as_json(line: Line, commit: str | None, decided: Mapping[str | None, DecisionOrError]) -> str:
     answer: dict[str, Any] = {
         "line": line.number,
         "status": _status(line),

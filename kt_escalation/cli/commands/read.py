@@ -35,7 +35,7 @@ from ..terminal.progress import drawn, printed
 
 if TYPE_CHECKING:
     from ...doctor import Finding
-    from ...multistore import Listing
+    from ...multistore import MergedListing
     from ...results import Found, Moment
     from ...rules.available_actions import AvailableAction
     from ...rules.permissions import Quorum
@@ -174,7 +174,7 @@ def list_command(**given: Any) -> None:
         exit_with(found.faults[0].error.exit_code)
 
 
-def _as_json(found: Listing) -> dict[str, Any]:
+def _as_json(found: MergedListing) -> dict[str, Any]:
     """The JSON of a listing. With several stores, each item names its store."""
 
     def at(store: str | None) -> dict[str, str]:

@@ -23,7 +23,7 @@ from ..options import flag, in_one_store, takes, writes
 from ..output import warn
 from ..stores import work, writing_store
 from ..terminal.keyboard import Keyboard
-from ..terminal.reviewing import GONE, Held, Quit, Reviewing, Tally
+from ..terminal.reviewing import GONE, HeldEscalation, Quit, Reviewing, SessionTally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,10 +69,10 @@ def review_command(**given: Any) -> None:
     work.begin_session()
     keyboard = Keyboard()
     with keyboard.watched(), writing_store(given) as store:
-        Session(store, keyboard, given["team"], waits=given["wait"], proposes=given["branch"]).run()
+        ReviewSession(store, keyboard, given["team"], waits=given["wait"], proposes=given["branch"]).run()
 
 
-class Session:
+class ReviewSession:
     """A reviewer's session: which escalation is next, and what is left claimed at the end."""
 
     def __init__(
@@ -89,8 +89,8 @@ class Session:
         self._team = team
         self._waits = waits
         self._proposes = proposes
-        self._held: Held | None = None
-        self._tally = Tally()
+        self._held: HeldEscalation | None = None
+        self._tally = SessionTally()
         self._one = Reviewing(store, keyboard, self._tally)
         # How many were shown before this one, and those that the reviewer held at the start and has not seen.
         self._before = 0
@@ -140,7 +140,7 @@ class Session:
         ]
         while self._own:
             row = self._own.pop(0)
-            self._handle(Held(row.escalation_id, row.claim_id, taken=False))
+            self._handle(HeldEscalation(row.escalation_id, row.claim_id, taken=False))
         told = False
         while True:
             self._ask.require_going()
@@ -173,29 +173,29 @@ class Session:
                 click.echo()
                 raise Quit
 
-    def _next(self) -> Held:
+    def _next(self) -> HeldEscalation:
         """The next escalation in turn, claimed unless it is only to be proposed. Raises NothingToClaim."""
         passed = set(self._tally.passed)
         if self._proposes:
             snapshot = self._store.rows(Query(limit=1), fetch=True).snapshot
             passed |= self._store.proposed(snapshot.revision).keys()
             result = self._store.claim_next(team=self._team, passing=passed, dry_run=True)
-            return Held(result.record.escalation_id, None, taken=False, proposes=True)
+            return HeldEscalation(result.record.escalation_id, None, taken=False, proposes=True)
         # With our own token we can recognize our claim, even if the answer is lost.
         token = secrets.token_hex(13)
-        self._held = Held("", token, taken=True)
+        self._held = HeldEscalation("", token, taken=True)
         result = self._store.claim_next(team=self._team, claim_id=token, passing=passed)
         warn(*result.warnings)
-        return Held(result.record.escalation_id, token, taken=True)
+        return HeldEscalation(result.record.escalation_id, token, taken=True)
 
-    def _handle(self, held: Held) -> None:
+    def _handle(self, held: HeldEscalation) -> None:
         """Handle one escalation until it is done."""
         self._held = held
         self._one.handle(held, self._place(held))
         self._held = None
         self._before += 1
 
-    def _place(self, held: Held) -> str:
+    def _place(self, held: HeldEscalation) -> str:
         """The place of an escalation among those of this session: ``2 of 13``."""
         number = self._before + 1
         rows = self._store.rows(Query(team=self._team))

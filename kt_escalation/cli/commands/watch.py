@@ -148,7 +148,7 @@ def watch_command(**given: Any) -> None:
     from ...reporting.selection import Selection
 
     taker, form = _receiver(given)
-    place = _Place(given["cursor"])
+    place = _Position(given["cursor"])
     with store_of(given["repo"]) as store:
         since = place.begin(store, given["since"])
         hand_over = _delivering(store, taker, form, given["retries"]) if taker else _printer(store, form)
@@ -186,7 +186,7 @@ def watch_command(**given: Any) -> None:
         )
 
 
-class _Place:
+class _Position:
     """Stores the position and the sent notices in files; in memory without ``cursor``."""
 
     def __init__(self, cursor: str | None) -> None:

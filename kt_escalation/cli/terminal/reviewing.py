@@ -64,7 +64,7 @@ class Quit(Exception):
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldEscalation:
     """The escalation of the session (empty while it is being claimed), and the claim's id.
 
     ``taken``: the session claimed it, so the session must give it back. ``proposes``: nobody holds it; the
@@ -78,7 +78,7 @@ class Held:
 
 
 @dataclass
-class Tally:
+class SessionTally:
     """The session's results so far, and texts that the reviewer has typed and not used."""
 
     handled: int = 0
@@ -96,25 +96,25 @@ class Tally:
 class Reviewing:
     """Shows one escalation after another, and carries out the reviewer's choices."""
 
-    def __init__(self, store: Store, keyboard: Keyboard, tally: Tally) -> None:
+    def __init__(self, store: Store, keyboard: Keyboard, tally: SessionTally) -> None:
         self._store = store
         self._ask = keyboard
         self._tally = tally
         # If a note is proposed, the commit that has it: the decision is proposed on top of it.
         self._at: str | None = None
 
-    def handle(self, held: Held, place: str) -> None:
+    def handle(self, held: HeldEscalation, place: str) -> None:
         """Handle one escalation until it is done. ``place`` is its place in the session: ``2 of 13``. Raises Quit."""
         self._at = None
         while not self._show(held, self._found(held), place):
             pass
 
-    def _found(self, held: Held) -> Found:
+    def _found(self, held: HeldEscalation) -> Found:
         if self._at is not None:
             return self._store.get(held.escalation_id, rev=self._at)
         return self._store.get(held.escalation_id, fetch=not held.taken)
 
-    def _show(self, held: Held, found: Found, place: str) -> bool:
+    def _show(self, held: HeldEscalation, found: Found, place: str) -> bool:
         """Show the escalation and do what the reviewer says. Returns False to show it again."""
         from . import views
 
@@ -150,7 +150,7 @@ class Reviewing:
             if done is not None:
                 return done
 
-    def _do(self, key: str, held: Held, found: Found) -> bool | None:
+    def _do(self, key: str, held: HeldEscalation, found: Found) -> bool | None:
         """Carry out a key. Returns whether the escalation is done: False to show it again, None to ask again."""
         if key in _OUTCOMES:
             return True if self._decide(held, found, _OUTCOMES[key]) else None
@@ -171,7 +171,7 @@ class Reviewing:
         with self._ask.lent():
             pager.show(views.page(found, None, include_context=True, now=datetime.now(UTC)), always=True)
 
-    def _decide(self, held: Held, found: Found, outcome: Outcome) -> bool:
+    def _decide(self, held: HeldEscalation, found: Found, outcome: Outcome) -> bool:
         name = held.escalation_id
         reason = self._text("decision", f"Why {outcome}?", found)
         if not reason:
@@ -209,7 +209,7 @@ class Reviewing:
         self._did("decision", held)
         return True
 
-    def _note(self, held: Held, found: Found) -> bool:
+    def _note(self, held: HeldEscalation, found: Found) -> bool:
         text = self._text("note", "What do you want to say?", found)
         if not text:
             return False
@@ -220,7 +220,7 @@ class Reviewing:
         self._at = result.commit if held.proposes else None
         return True
 
-    def _hand_on(self, held: Held, found: Found) -> bool:
+    def _hand_on(self, held: HeldEscalation, found: Found) -> bool:
         name = held.escalation_id
         if held.proposes:
             click.echo(
@@ -282,7 +282,7 @@ class Reviewing:
             else:
                 click.echo(visible(f"you cannot hand it to {said!r}{_meant(name, [*teams, *users])}"))
 
-    def _skip(self, held: Held) -> bool:
+    def _skip(self, held: HeldEscalation) -> bool:
         if held.proposes:
             click.echo(f"{held.escalation_id} is left as it is")
         elif not held.taken:
@@ -295,7 +295,7 @@ class Reviewing:
         self._tally.skipped += 1
         return True
 
-    def _still_held(self, held: Held, found: Found) -> None:
+    def _still_held(self, held: HeldEscalation, found: Found) -> None:
         """Claim it again if the lease ended. Raises AlreadyClaimed if somebody else has claimed it."""
         claim = found.record.claim
         now = datetime.now(UTC)
@@ -323,7 +323,7 @@ class Reviewing:
             self._tally.typed[key] = text
         return text
 
-    def _did(self, what: str, held: Held) -> None:
+    def _did(self, what: str, held: HeldEscalation) -> None:
         self._tally.typed.pop((held.escalation_id, what), None)
         self._tally.handled += 1
         if held.proposes:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ...model.record import Record
 
 #: A text and its tone: a severity, a verdict, an outcome, or another key of `_TONES`.
-Words = tuple[str, str]
+Toned = tuple[str, str]
 
 _TONES = {
     "critical": "bold bright_red",
@@ -76,14 +76,14 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A part of a page: a title, and pairs of a label and a value."""
 
     title: str
-    pairs: Sequence[tuple[Words, Words]]
+    pairs: Sequence[tuple[Toned, Toned]]
 
 
-def table(columns: Sequence[Column], rows: Sequence[Sequence[Words]]) -> Iterator[str]:
+def table(columns: Sequence[Column], rows: Sequence[Sequence[Toned]]) -> Iterator[str]:
     """The lines of a table in the terminal's width. Empty columns are left out."""
     widths = _fit(columns, rows)
     laid = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="")
@@ -101,7 +101,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[Words]]) -> Iterato
     yield from _lines(laid, _width())
 
 
-def page(title: Sequence[Words], summary: str | None, sections: Iterable[Section]) -> Iterator[str]:
+def page(title: Sequence[Toned], summary: str | None, sections: Iterable[PageSection]) -> Iterator[str]:
     """The lines of a page in the terminal's width."""
     width = min(_width(), _READABLE)
     yield from _lines(Text("  ").join(_text(words) for words in title), width)
@@ -121,7 +121,7 @@ def page(title: Sequence[Words], summary: str | None, sections: Iterable[Section
         yield from _lines(Padding(grid, (0, 0, 0, _GAP), expand=False), width)
 
 
-def lines(*words: Words) -> Iterator[str]:
+def lines(*words: Toned) -> Iterator[str]:
     """The lines of a text, wrapped at the width of the terminal."""
     yield from _lines(Text("").join(_text(some) for some in words), min(_width(), _READABLE))
 
@@ -149,13 +149,13 @@ def headline(record: Record, place: str) -> Iterator[str]:
     yield from _lines(words, _width())
 
 
-def _text(words: Words) -> Text:
+def _text(words: Toned) -> Text:
     text, tone = words
     # A style for only this part leaves the blanks beside it unstyled.
     return Text().append(visible(text, lines=True), _TONES.get(tone, ""))
 
 
-def _fit(columns: Sequence[Column], rows: Sequence[Sequence[Words]]) -> list[int]:
+def _fit(columns: Sequence[Column], rows: Sequence[Sequence[Toned]]) -> list[int]:
     """The width of each column. 0 for columns that are left out."""
     wanted = []
     for at, column in enumerate(columns):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...model.times import parse_time
 from ...reporting import facts, plain_text
 from . import clock, screen
-from .screen import Column, Section, Words
+from .screen import Column, PageSection, Toned
 
 if TYPE_CHECKING:
     from ...model.record import Record
@@ -58,7 +58,7 @@ def listing(page: Sequence[Listed], now: datetime, *, more: bool) -> Iterator[st
         yield from screen.lines((f"the first {len(page)}; --limit 0 shows all", "faint"))
 
 
-def _row(item: Listed, now: datetime) -> Sequence[Words]:
+def _row(item: Listed, now: datetime) -> Sequence[Toned]:
     row = item.row
     tones = {1: row.severity, 2: row.outcome or "", 4: "late" if _is_late(row, now) else ""}
     cells = [*plain_text.cells(row, now)]
@@ -97,22 +97,22 @@ def page(
     known = facts.sections(found, now, whole=include_context)
     sections = [
         *(
-            Section(
+            PageSection(
                 section.title, [_pair(fact, now) for fact in section.facts if technical or not fact.technical]
             )
             for section in known
         ),
-        Section("What you may do", _next(record, actions)),
+        PageSection("What you may do", _next(record, actions)),
     ]
     yield from screen.page(title, record.summary, sections)
 
 
-def _pair(fact: Fact, now: datetime) -> tuple[Words, Words]:
+def _pair(fact: Fact, now: datetime) -> tuple[Toned, Toned]:
     said = "".join(part if isinstance(part, str) else clock.local(part, now) for part in fact.said)
     return (fact.name, fact.name_tone), (said.rstrip("\n"), fact.tone)
 
 
-def _next(record: Record, actions: Sequence[AvailableAction] | str | None) -> list[tuple[Words, Words]]:
+def _next(record: Record, actions: Sequence[AvailableAction] | str | None) -> list[tuple[Toned, Toned]]:
     """The commands that the rules allow, and the reason why the most important one is refused."""
     if actions is None:
         return []
@@ -122,7 +122,7 @@ def _next(record: Record, actions: Sequence[AvailableAction] | str | None) -> li
     possible = {one.action: one for one in actions if not one.refusal}
     if "unclaim" in possible:
         possible.pop("force", None)
-    pairs: list[tuple[Words, Words]] = []
+    pairs: list[tuple[Toned, Toned]] = []
     for action in ("claim", "resolve"):
         # The first of these two that is not just a repeat has the reason.
         if action in refused and not record.resolution and not {"claim", "resolve"} & possible.keys():

@@ -9,10 +9,10 @@ from ...errors import MissingExtra
 
 if TYPE_CHECKING:
     from ..overview import Overview
-    from .page import Page
+    from .page import ReportPage
 
 
-def page_writer() -> Callable[[Overview], Page]:
+def page_writer() -> Callable[[Overview], ReportPage]:
     """`page.page`, which needs the libraries of the extra `report`. Raises MissingExtra if one is not installed."""
     try:
         from .page import page

@@ -47,14 +47,14 @@ _AGES = (
 _OLDEST = "over 7 days"
 
 
-class Page(NamedTuple):
+class ReportPage(NamedTuple):
     """The bytes of a page, and the number of escalations whose timeline it has."""
 
     data: bytes
     shown: int
 
 
-def page(report: Overview) -> Page:
+def page(report: Overview) -> ReportPage:
     """The report as a page of at most `MAX_BYTES`.
 
     If there is no room for all escalations, the oldest resolved ones are left out.
@@ -86,7 +86,7 @@ def page(report: Overview) -> Page:
     for case in report.cases:
         if not data.add(case, room):
             break
-    return Page(f"{before}{slot}{data.text()}{after}".encode(), len(data.ids))
+    return ReportPage(f"{before}{slot}{data.text()}{after}".encode(), len(data.ids))
 
 
 # No other text in the page looks like this, because its quotes are escaped.
