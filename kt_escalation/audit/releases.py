@@ -82,6 +82,8 @@ class Releases:
         self.usable: dict[str, _Usable] = {}
         # Hashes of the ids that this run has seen released.
         self._used: set[int] = set()
+        # The ids whose only releases at the mark were illegal.
+        self._unused: frozenset[str] = frozenset()
         # The commit that started the store, and the store at it.
         self._start: str | None = None
         self._beginning: GitSnapshot | None = None
@@ -112,6 +114,7 @@ class Releases:
         """Continue from the mark of another run, in a store that started with a commit."""
         self._start = start
         self.illegal = dict(illegal)
+        self._unused = frozenset(name for name, legal in illegal.items() if not legal)
         for name, (path, mode, oid, landed, until) in usable.items():
             self.usable[name] = _Usable(
                 (path, mode, oid),
@@ -258,7 +261,7 @@ class Releases:
 
     def _is_used(self, name: str) -> bool:
         """Whether a decision was released before. The release may be in an archive now."""
-        before = (self._records.base, self._began())
+        before = (None if name in self._unused else self._records.base, self._began())
         return hash(name) in self._used or any(one is not None and one.has_release(name) for one in before)
 
     def _reopener(self, commit: Commit, name: str) -> Record | None:
