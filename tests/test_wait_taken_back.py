@@ -238,3 +238,18 @@ def test_a_server_takes_in_at_once_what_takes_a_release_back_and_the_legal_one(s
     shared.gate.do("gw", "release", "--id", QUICK, "--digest", DIGEST)
     ran = push(forge, server)
     assert ran.code == 0, ran.err
+
+
+def test_what_restores_the_record_restores_no_release(shared: Shared) -> None:
+    """Else the decision could be used again: somebody deletes its release, and has an admin restore the record."""
+    assert shared.released(QUICK, "T1") == "changed"
+    forge = shared.forge
+    forge.git("pull", "--quiet", "--ff-only", "origin", "main")
+    (forge.path / shared.gate.release_path(QUICK)).unlink()
+    shared.pushed("gw")
+    forge.edit(forge.resolved("quick"), ("reason: so it is", "reason: so it was"))
+    shared.pushed("alice")
+    assert shared.waited(QUICK) == "illegal_record"
+    shared.gate.do("boss", "restore", "--id", QUICK, "--reason", "it was so")
+    assert shared.waited(QUICK) == "illegal_record"
+    assert shared.released(QUICK, "T2") == "illegal_record"

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..policies.waivers import Waiver
 from ..rules.judge_step import Violation
+from ..storage import layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
 from ..storage.trees import KT_YAML
@@ -42,9 +43,15 @@ class Findings:
         self.found.append(found)
         return found
 
-    def of_record(self, name: str) -> list[Violation]:
-        """All violations of one record."""
-        return [found for found in (*self.earlier, *self.found) if found.escalation_id == name]
+    def heal(self, name: str, *, of_release: bool) -> None:
+        """Note that a record was restored, or its release: neither is restored by the other.
+
+        This does not heal the violation of a merge that left out one of the record's changes.
+        """
+        for found in (*self.earlier, *self.found):
+            is_release = layout.released_id(self._store.below(found.path)) is not None
+            if found.escalation_id == name and found.rule != "dropped" and is_release == of_release:
+                self.healed.add(key(found))
 
     def drop(self, keys: Container[tuple[str, str, str]]) -> None:
         """Remove violations, by rule, commit and path."""

@@ -127,14 +127,10 @@ class KnownRecords:
             self.legal[name] = [*self.legal.get(name, ()), state]
 
     def restored(self, name: str, state: State | None) -> None:
-        """Note that a record has its last legal state again, or that one without a legal state is gone.
-
-        This does not heal the violation of a merge that left out one of its changes.
-        """
+        """Note that a record has its last legal state again, or that one without a legal state is gone."""
         self.illegal.pop(name)
         self.owed.pop(name, None)
-        mine = (found for found in self._findings.of_record(name) if found.rule != "dropped")
-        self._findings.healed.update(map(key, mine))
+        self._findings.heal(name, of_release=False)
         if state is None:
             self._known.discard(hash(name))
         else:

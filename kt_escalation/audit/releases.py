@@ -25,7 +25,7 @@ from ..storage.interface import Entry
 from ..storage.snapshot import GitSnapshot
 from ..storage.trees import FileChange
 from .commit_contents import CommitContents
-from .findings import Findings, key
+from .findings import Findings
 from .judged_line import JudgedLine
 from .known_records import KnownRecords
 from .messages import Brought
@@ -292,12 +292,7 @@ class Releases:
         if self._standing(commit.oid, name) != self.illegal[name]:
             return False
         del self.illegal[name]
-        mine = (
-            one
-            for one in self._findings.of_record(name)
-            if layout.released_id(self._store.below(one.path)) is not None
-        )
-        self._findings.healed.update(map(key, mine))
+        self._findings.heal(name, of_release=True)
         return True
 
     def _blame(self, name: str, commit: Commit, path: str, violation: Violation) -> None:
