@@ -20,6 +20,7 @@ from pathlib import Path
 from random import Random
 
 import oracle
+import use_rules
 from hypothesis import strategies as st
 
 from kt_escalation import KtError
@@ -53,6 +54,12 @@ RULES = (
     "",
     "rules:\n  - match: {severity: high}\n    approvals: 2\n",
     "rules:\n  - claim_within: 30m\n    resolve_within: 3h\n    fallback: {team_id: legal}\n",
+)
+#: Those of decisions for one use.
+SINGLE = (
+    "rules: [{single_use: true}]\n",
+    "rules: [{single_use: true, valid_for: 2h}]\n",
+    "rules:\n  - {match: {severity: high}, single_use: true}\n  - {valid_for: 1h, single_use: true, approvals: 2}\n",
 )
 #: Names that some file system takes for the store's own.
 DISGUISES = (b".GIT", b".git", b"Queue", b"QUEUE", b"policies ", b"Policies", b"policies.", b".Kt.yaml",
@@ -251,7 +258,8 @@ class Graph(Forge):
         found: dict[str, bytes] = {}
         for path in sorted(branch.files):
             beside = branch.files.get(path.removesuffix("yaml") + "ids")
-            if oracle.ARCHIVE.fullmatch(path) and path.endswith(".yaml") and beside is not None:
+            is_archive = oracle.ARCHIVE.fullmatch(path) and path.startswith("queue/resolved/")
+            if is_archive and path.endswith(".yaml") and beside is not None:
                 found |= oracle.pieces_of(self.data(branch.files[path]), self.data(beside)) or {}
         return found
 
@@ -294,8 +302,8 @@ def merged(
     return found
 
 
-#: From this number on graphs have withdrawals.
-DOUBTING = 20_000
+#: From these numbers on graphs have withdrawals, and decisions for one use.
+DOUBTING, USING = 20_000, 40_000
 
 
 def make(seed: int) -> Graph:
@@ -328,12 +336,18 @@ class _Maker:
         #: Whether there is a past that can be folded.
         self.is_old = random.random() < 0.4
         # In these, decisions are doubted often, and who doubted or asked may take that back. Those before stay as they were.
-        self.doubts = self.graph.seed >= DOUBTING
+        self.doubts, self.uses = graph.seed >= DOUBTING, graph.seed >= USING
         graph.now -= timedelta(days=35) * self.is_old
         main = self.begin()
         if self.is_old:
             self.decide(main)
+            if self.uses:
+                for does in (self.use, self.use, self.answer, self.answer):
+                    self.pass_time()
+                    does(main)
             graph.now += timedelta(days=35)
+        for _ in range(2 * self.uses):
+            self.decide(main)
         self.branches = [main]
         #: How hostile it is: not at all, one attack, some.
         self.hostility = random.choice((0.0, 0.1, 0.1, 0.3, 0.5))
@@ -403,7 +417,8 @@ class _Maker:
                 graph.now -= timedelta(days=35)
             for _ in range(random.randint(1, 6 if old else 4)):
                 self.pass_time()
-                if (step := self.step(scratch)) is not None:
+                used = self.used(scratch) if self.uses and random.random() < 0.3 else None
+                if (step := used or self.step(scratch)) is not None:
                     files |= {path: data for path, data in step[0].items() if data is not None}
                     for path in [path for path, data in step[0].items() if data is None]:
                         files.pop(path, None)
@@ -445,7 +460,8 @@ class _Maker:
 
     def settings(self) -> str:
         random = self.random
-        return settings(random.choice(RULES), random.choice(("", "", "1h")), signed=random.random() < 0.03)
+        rules = random.choice(SINGLE if self.uses and random.random() < 0.8 else RULES)
+        return settings(rules, random.choice(("", "", "1h")), signed=random.random() < 0.03)
 
     def pass_time(self) -> None:
         self.graph.now += timedelta(
@@ -468,6 +484,10 @@ class _Maker:
     # --- what is honest, on its branch at least ---
 
     def honest(self, branch: Branch) -> None:
+        if self.uses and self.random.random() < 0.4:
+            where = self.branches[0] if self.random.random() < 0.8 else branch
+            self.random.choices((self.use, self.answer, self.take_back), (5, 4, 4))[0](where)
+            return
         self.random.choices(
             (self.legal, self.policy, self.elsewhere, self.fork, self.join, self.update, self.cherry_pick, self.squash,
              self.restore, self.waive, self.request, self.compact, self.go_past, self.reopen),
@@ -482,6 +502,73 @@ class _Maker:
         changes, who, message = step
         self.graph.put(branch, changes, email(who), message if self.random.random() < 0.7 else "by hand\n",
                        committer=email(self.anybody()) if self.random.random() < 0.05 else None)  # fmt: skip
+
+    # --- decisions that are used ---
+
+    def making(self, branch: Branch) -> use_rules.Uses:
+        graph = self.graph
+        return use_rules.Uses(
+            self.random, branch.files, graph.data, graph.records(branch).values(), graph.now
+        )
+
+    def also(self, *more: Callable[[Branch], None]) -> tuple[Callable[[Branch], None], ...]:
+        """What is done too where decisions are used."""
+        return more if self.uses else ()
+
+    def used(self, branch: Branch, *, answers: bool = False) -> tuple[use_rules.Changes, str, str] | None:
+        """A release or receipt: what it changes, by whom, and what it says."""
+        making = self.making(branch)
+        made = making.answer() if answers else making.use()
+        if made is None:
+            return None
+        action = "receipt" if answers else "release"
+        text = str(Message(action, [made[2].escalation_id], made[1], release_id=made[2].release_id))
+        return made[0], made[1], text if self.random.random() < 0.7 else "by hand\n"
+
+    def use(self, branch: Branch, *, answers: bool = False) -> None:
+        """Use a decision; it may be too late, doubted, or of a branch that nobody may release on."""
+        if (made := self.used(branch, answers=answers)) is not None:
+            self.graph.put(branch, made[0], email(made[1]), made[2], what=f"uses {' '.join(made[0])}")
+
+    def answer(self, branch: Branch) -> None:
+        self.use(branch, answers=True)
+
+    def misuse(self, branch: Branch) -> None:
+        """A release or receipt that is not as it should be, with words about it or without."""
+        making = self.making(branch)
+        made = making.forged((*PEOPLE, STRANGER))
+        if made is None:
+            self.use(branch)
+            return
+        who, names = self.random.choice((*PEOPLE, "gw", STRANGER)), sorted(map(use_rules.id_of, made[1]))
+        action = self.random.choice(("release", "receipt"))
+        text = str(Message(action, names[:1], who, release_id="T"))
+        self.graph.put(
+            branch,
+            made[1],
+            email(who),
+            text if self.random.random() < 0.3 else "by hand\n",
+            what=f"{made[0]} {' '.join(made[1])}",
+        )
+
+    def take_back(self, branch: Branch) -> None:
+        """Somebody, mostly an admin, brings a release back to what it legally was, or to something near it."""
+        verdict = self.verdict(branch)
+        if verdict is None or not verdict.last.misused:
+            return
+        name = self.random.choice(sorted(verdict.last.misused))
+        now = {path: file for path, file in branch.files.items() if use_rules.id_of(path) == name}
+        then = {path: (mode, oid) for path, mode, oid in verdict.last.misused[name] if mode}
+        if self.random.random() < 0.15:
+            then = dict(list({**now, **then}.items())[:1])
+        changes: dict[str, bytes | str | File | None] = {**dict.fromkeys(sorted(now)), **then}
+        if now == then:
+            return
+        by = self.admin() if self.random.random() < 0.8 else email("gw")
+        text = (
+            str(Message("restore", [name], by.partition("@")[0])) if self.random.random() < 0.3 else "back\n"
+        )
+        self.graph.put(branch, changes, by, text, what=f"takes back the release of {name}")
 
     def step(self, branch: Branch) -> tuple[dict[str, bytes | None], str, str] | None:
         """Some legal step: what it changes, by whom, and what it says."""
@@ -601,7 +688,8 @@ class _Maker:
             if hostile and random.random() < 0.5:
                 random.choice((self.forge_author, self.edit, self.delete, self.birth, self.seize, self.damage_policies, self.say,
                                self.mistime, self.spoil, lambda b: self.restore(b, wrong=True),
-                               lambda b: self.compact(b, wrong=True), self.damage_archive))(side)  # fmt: skip
+                               lambda b: self.compact(b, wrong=True), self.damage_archive,
+                               *self.also(self.misuse, self.use)))(side)  # fmt: skip
             else:
                 random.choice(
                     (
@@ -617,7 +705,7 @@ class _Maker:
                 )(side)
             if moves and random.random() < 0.6:
                 moves -= 1
-                more = (self.compact,) * (1 + self.is_old)
+                more = (self.compact,) * (1 + self.is_old) + self.also(self.use, self.answer)
                 random.choice((self.legal, self.legal, self.legal, self.policy, self.elsewhere, *more))(
                     branch
                 )
@@ -669,9 +757,8 @@ class _Maker:
             return
         if wrong:
             changes, by = self.misfold(branch, changes), self.maybe_admin()
-        names = sorted(
-            name for path, data in changes.items() if data is None and (name := layout.id_of(path))
-        )
+        gone = [path for path, data in changes.items() if data is None]
+        names = sorted({name for path in gone if (name := layout.id_of(path) or use_rules.id_of(path))})
         message = (
             str(Message("compact", names, by.partition("@")[0]))
             if names and random.random() < 0.7
@@ -684,22 +771,26 @@ class _Maker:
     def folded(self, branch: Branch, *, early: bool = False) -> dict[str, bytes | str | File | None]:
         """The changes that fold some of what is resolved in months that are over."""
         graph, some = self.graph, self.random.random() < 0.3
-        found: dict[str, list[tuple[str, bytes]]] = {}
+        found: dict[tuple[str, str], list[tuple[str, bytes]]] = {}
+        items = [_item(path) for path in branch.files]
         for path, file in branch.files.items():
-            month, name = layout.month_of(path), layout.id_of(path)
-            is_known = (
-                name and graph.objects[file[1]][0] == "blob" and [*map(_item, branch.files)].count(name) == 1
-            )
+            month, name, used = layout.month_of(path), layout.id_of(path), use_rules.id_of(path)
+            is_known = name and graph.objects[file[1]][0] == "blob" and items.count(name) == 1
+            if used and graph.objects[file[1]][0] == "blob":
+                release = use_rules.read(graph.data(file))
+                is_known = (early or (release and release.closed_at is None)) and items.count(path) == 1
             is_over = month and (early or archive_file.is_closed(month, graph.now))
             if month and is_known and is_over and not (some and self.random.random() < 0.4):
-                found.setdefault(month, []).append((path, graph.data(file)))
+                kind = "released" if used else "resolved"
+                found.setdefault((kind, month), []).append((path, graph.data(file)))
         changes: dict[str, bytes | str | File | None] = {}
-        for month, files in found.items():
-            files.sort(key=lambda one: layout.id_of(one[0]) or "")
-            number = layout.last_archives(branch.files).get(month, 0) + 1
+        for (kind, month), files in found.items():
+            names = {path: layout.id_of(path) or use_rules.id_of(path) or "" for path, _ in files}
+            files.sort(key=lambda one, names=names: names[one[0]])  # type: ignore[misc]
+            number = layout.last_archives(branch.files).get(f"{kind}/{month}", 0) + 1
             cut = self.random.randint(1, len(files)) if self.random.random() < 0.3 else len(files)
             for part in filter(None, (files[:cut], files[cut:])):
-                changes |= archive(month, number, [(layout.id_of(path) or "", data) for path, data in part])
+                changes |= archive(month, number, [(names[path], data) for path, data in part], kind)
                 number += 1
             changes |= dict.fromkeys(path for path, _ in files)
         return changes
@@ -711,7 +802,7 @@ class _Maker:
         random, made = self.random, dict(changes)
         archives = sorted(path for path in made if path.endswith(".ids"))
         path = random.choice(archives)
-        month, number, _ = oracle.ARCHIVE.fullmatch(path).groups()  # type: ignore[union-attr]
+        folder, month, number, _ = oracle.ARCHIVE.fullmatch(path).groups()  # type: ignore[union-attr]
         held = list((oracle.pieces_of(made[path.removesuffix("ids") + "yaml"], made[path]) or {}).items())  # type: ignore[arg-type]
         files = [path for path, data in made.items() if data is None]
         if not held:
@@ -742,7 +833,7 @@ class _Maker:
                 "lacks": held[:n] + held[n + 1 :], "adds": sorted([*held, other]), "order": held[::-1], "twice": [*held, held[n]],
                 "edited": [(name, data.replace(b"denied", b"approved").replace(b"because", b"hence")) for name, data in held],
             }[kind]  # fmt: skip
-            made |= archive(month, int(number), pieces)
+            made |= archive(month, int(number), pieces, folder)
         elif kind == "kept":
             del made[random.choice(files)]
         elif kind in ("number", "month", "twice"):
@@ -753,7 +844,7 @@ class _Maker:
             }[kind]
             if kind != "twice":
                 del made[path], made[path.removesuffix("ids") + "yaml"]
-            made |= archive(*again, held)
+            made |= archive(*again, held, folder)
         elif kind == "beside":
             made |= {random.choice((PACK, "queue/.gitkeep", "queue/resolved/.gitkeep")): ""}
         elif kind == "half":
@@ -777,7 +868,7 @@ class _Maker:
             return
         path = random.choice(archives)
         beside = path.removesuffix("yaml") + "ids"
-        month, number, _ = oracle.ARCHIVE.fullmatch(path).groups()  # type: ignore[union-attr]
+        folder, month, number, _ = oracle.ARCHIVE.fullmatch(path).groups()  # type: ignore[union-attr]
         held = list(
             (
                 oracle.pieces_of(
@@ -815,22 +906,29 @@ class _Maker:
         elif held:
             name, data = random.choice(held)
             forged = data.replace(b"outcome: denied", b"outcome: approved").replace(b"because", b"hence")
-            where = f"queue/resolved/{month}/{random.choice(('22', '29', '30'))}/{name}.yaml"
-            record = oracle.parsed(data)
+            if folder == "released":
+                forged = data.replace(b"outcome: approved", b"outcome: redacted")
+            where = f"queue/{folder}/{month}/{random.choice(('22', '29', '30'))}/{name}.yaml"
+            record = oracle.parsed(data) if folder == "resolved" else None
             if record is not None and random.random() < 0.8:
                 where = layout.path_of(record)
             changes = {
                 "edited": lambda: archive(
-                    month, int(number), [(n, forged if n == name else d) for n, d in held]
+                    month, int(number), [(n, forged if n == name else d) for n, d in held], folder
                 ),
-                "lacks": lambda: archive(month, int(number), [one for one in held if one[0] != name]),
+                "lacks": lambda: archive(month, int(number), [one for one in held if one[0] != name], folder),
                 "adds": lambda: archive(
-                    month, int(number), sorted([*held, ("esc_z1", forged.replace(name.encode(), b"esc_z1"))])
+                    month,
+                    int(number),
+                    sorted([*held, ("esc_z1", forged.replace(name.encode(), b"esc_z1"))]),
+                    folder,
                 ),
                 "ids": lambda: {beside: "".join(f"{n}\n" for n, _ in held if n != name) or "esc_zz\n"},
                 "back": lambda: {where: random.choice((data, data, forged))},
                 "forged": lambda: {path: None, beside: None, where: random.choice((data, forged))},
-                "new": lambda: archive(month, int(number) + random.choice((1, 1, 2)), [(name, forged)]),
+                "new": lambda: archive(
+                    month, int(number) + random.choice((1, 1, 2)), [(name, forged)], folder
+                ),
             }[kind]()
         by, message = (
             self.maybe_admin(),
@@ -867,7 +965,9 @@ class _Maker:
                     self.delete,
                     self.damage_archive,
                     lambda b: self.compact(b, wrong=True),
+                    *self.also(self.misuse, self.use),
                 )
+                kinds += self.also(self.use) if hostile else ()
                 random.choice(wrong if hostile and random.random() < 0.3 else kinds)(side)
         if hostile and one.tip != base.tip:
             # All of it, or some, is left out again on the way.
@@ -1056,8 +1156,9 @@ class _Maker:
             (self.forge_author, self.edit, self.delete, self.birth, self.twice, self.seize, self.damage_policies, self.merge_any,
              self.say, self.mistime, self.spoil, lambda b: self.restore(b, wrong=True), lambda b: self.waive(b, wrong=True),
              self.litter, self.orphan, self.repoint, lambda b: self.request(b, hostile=True),
-             lambda b: self.compact(b, wrong=True), self.damage_archive, lambda b: self.go_past(b, hostile=True)),
-            (4, 5, 2, 2, 2, 5, 3, 8, 4, 3, 5, 3, 4, 1, 2, 1, 14, 3 + 3 * self.is_old, 12 * self.is_old, 8),
+             lambda b: self.compact(b, wrong=True), self.damage_archive, lambda b: self.go_past(b, hostile=True),
+             self.misuse),
+            (4, 5, 2, 2, 2, 5, 3, 8, 4, 3, 5, 3, 4, 1, 2, 1, 14, 3 + 3 * self.is_old, 12 * self.is_old, 8, 25 * self.uses),
         )[0](branch)  # fmt: skip
 
     def forge_author(self, branch: Branch) -> None:
@@ -1303,17 +1404,18 @@ def _item(path: str) -> str:
 
 
 def archive(
-    month: str, number: int, held: Sequence[tuple[str, bytes]]
+    month: str, number: int, held: Sequence[tuple[str, bytes]], kind: str = "resolved"
 ) -> dict[str, bytes | str | File | None]:
-    """The two files of an archive that holds some records."""
-    path = f"queue/resolved/{month}/archive-{number:04}"
+    """The two files of an archive that holds some records, or releases."""
+    path = f"queue/{kind}/{month}/archive-{number:04}"
     pieces, names = b"".join(b"---\n" + data for _, data in held), "".join(f"{name}\n" for name, _ in held)
     return {f"{path}.yaml": pieces, f"{path}.ids": names.encode()}
 
 
 def _month(path: str) -> str:
     """The folder of a month that a file is in, if it is in one."""
-    return "/".join(path.split("/")[:4]) if path.startswith("queue/resolved/") else ""
+    is_dated = path.startswith(("queue/resolved/", "queue/released/"))
+    return "/".join(path.split("/")[:4]) if is_dated else ""
 
 
 def _sorted(entries: list[Entry]) -> list[Entry]:

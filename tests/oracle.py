@@ -24,6 +24,8 @@ from hashlib import sha1
 from pathlib import Path
 from unicodedata import normalize
 
+import use_rules
+
 from kt_escalation.model import changes
 from kt_escalation.model.record import Record
 from kt_escalation.model.vocabulary import RELEASING
@@ -70,9 +72,12 @@ PULL = re.compile(
 #: What some file systems leave out of a name.
 IGNORABLE = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 SHORT = {"git~1", "kt~1.yam", "polici~1", "queue~1"}
-#: Which archive's file a path is: its month, its number, which of the two; and the month of a resolved record's file.
-ARCHIVE = re.compile(r"queue/resolved/(\d{4}/\d\d)/archive-(\d{4}|[1-9]\d{4,8})\.(yaml|ids)", re.ASCII)
-RESOLVED = re.compile(r"queue/resolved/(\d{4}/\d\d)/\d\d/([^/]+)\.yaml", re.ASCII)
+#: Which archive's file a path is: of records or of releases, its month, its number, which of the two; and the month of such
+#: a file.
+ARCHIVE = re.compile(
+    r"queue/(resolved|released)/(\d{4}/\d\d)/archive-(\d{4}|[1-9]\d{4,8})\.(yaml|ids)", re.ASCII
+)
+DATED = re.compile(r"queue/(resolved|released)/(\d{4}/\d\d)/\d\d/([^/]+)\.yaml", re.ASCII)
 IDS = re.compile(rb"(esc_[a-z0-9][a-z0-9_-]{0,59}\n)+")
 LARGEST = 1024 * 1024
 
@@ -169,6 +174,8 @@ class Snap:
     sound: bool = True
     #: What archives hold, by id: the archive's path and the bytes, None where it is not well made.
     archived: dict[str, list[tuple[str, bytes | None]]] = field(default_factory=dict)
+    #: The archives of releases that have an id.
+    archived_uses: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def tree(self) -> str | None:
@@ -192,6 +199,17 @@ class Snap:
     def records(self) -> set[str]:
         return set(self._states)
 
+    @cached_property
+    def uses(self) -> dict[str, State]:
+        """All files of each release; of an archive its path alone."""
+        found: dict[str, set[tuple[str, str, str]]] = {}
+        for path, file in self.files.items():
+            if name := use_rules.id_of(path):
+                found.setdefault(name, set()).add((path, *file))
+        for name, paths in self.archived_uses.items():
+            found.setdefault(name, set()).update((path, "", "") for path in paths)
+        return {name: frozenset(files) for name, files in found.items()}
+
     def archives(self) -> dict[str, tuple[str, str]]:
         """The files of archives."""
         return {p: f for p, f in self.files.items() if ARCHIVE.fullmatch(p)}
@@ -200,12 +218,12 @@ class Snap:
         return {p: f for p, f in self.files.items() if p.startswith("policies/") or p == KT_YAML}
 
     def others(self) -> dict[str, tuple[str, str]]:
-        """What is below `queue/` and neither a record nor an archive."""
+        """What is below `queue/` and no record, release or archive."""
         known = self.archives()
         return {
             p: f
             for p, f in self.files.items()
-            if p.startswith("queue/") and not is_record(p) and p not in known
+            if p.startswith("queue/") and not (is_record(p) or use_rules.id_of(p)) and p not in known
         }
 
 
@@ -296,6 +314,10 @@ def snap(objects: Objects, tree: str) -> Snap:
         pieces: Mapping[str, bytes | None] | None = pieces_of(both[0], both[1])
         if pieces is None and None not in both and IDS.fullmatch(both[1] or b""):
             pieces = dict.fromkeys((both[1] or b"").decode().split())
+        if "/released/" in path:
+            for name in pieces or {}:
+                found.archived_uses.setdefault(name, set()).add(path)
+            continue
         for name, piece in (pieces or {}).items():
             found.archived.setdefault(name, []).append((path, piece))
     return found
@@ -373,6 +395,7 @@ class Group:
     outcome: str | None = None
     claim: str | None = None
     count: str | None = None
+    release: str | None = None
 
 
 def subject(message: str) -> str:
@@ -400,7 +423,7 @@ def said(message: str) -> list[Group]:
             rest.append(Group())
         if key == "escalation":
             rest[-1] = replace(rest[-1], ids=(*rest[-1].ids, value))
-        elif key != "release":
+        else:
             rest[-1] = replace(rest[-1], **{key: value})
     return groups + rest
 
@@ -422,6 +445,8 @@ class Found:
     grave: bool = False
     #: Whether nothing is left by which one could go, also where a waiver accepts it.
     ruin: bool = False
+    #: Whether it is about the release of ``name``, and not about the record.
+    is_use: bool = False
 
 
 @dataclass
@@ -438,10 +463,24 @@ class At:
     fog: bool = False
     #: Records of which the rules do not say in what state they are.
     muddy: set[str] = field(default_factory=set)
+    #: When each decision for one use came to the line; which were used; and the releases that are illegal, as they legally were.
+    landed: dict[str, datetime] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    misused: dict[str, State] = field(default_factory=dict)
+    #: Records that only a waiver made legal, and those of whose releases the rules do not say whether they are.
+    excused: set[str] = field(default_factory=set)
+    unclear: set[str] = field(default_factory=set)
 
     def copy(self) -> At:
         return At(dict(self.legal), dict(self.bad), dict(self.versions), dict(self.ill), self.force,
-                  set(self.counting), self.fog, set(self.muddy))  # fmt: skip
+                  set(self.counting), self.fog, set(self.muddy), dict(self.landed), set(self.used), dict(self.misused),
+                  set(self.excused), set(self.unclear))  # fmt: skip
+
+    def know(self, name: str, state: State, record: Record | None, arrived: datetime) -> None:
+        """A record has a new legal state, that came by a step."""
+        self.legal[name] = state
+        if record is not None and record.resolution is not None and record.requires.single_use:
+            self.landed.setdefault(name, arrived)
 
 
 @dataclass
@@ -594,8 +633,8 @@ class _Replay:
         return self.verdict(line[line.index(start) :], start)
 
     def report(self, oid: str, rule: str, path: str, *, places: Iterable[str] = (), name: str | None = None,
-               sure: bool = True, grave: bool = False) -> Found:  # fmt: skip
-        one = Found(oid, rule, path, frozenset({oid, *places}), name, sure, grave, grave)
+               sure: bool = True, grave: bool = False, is_use: bool = False) -> Found:  # fmt: skip
+        one = Found(oid, rule, path, frozenset({oid, *places}), name, sure, grave, grave, is_use)
         self.found.append(one)
         return one
 
@@ -714,6 +753,7 @@ class _Replay:
             if all(self.is_waived(one, then.counting) for one in causes):
                 del then.bad[name]
                 then.legal[name] = here.state(name)
+                then.excused.add(name)
                 then.muddy |= {name} if len(self.about(name)) > len(causes) else set()
         for path, causes in list(then.ill.items()):
             ruined = any(one.ruin and one.commit == causes[-1].commit for one in causes)
@@ -731,7 +771,7 @@ class _Replay:
         return len(then.counting) > before
 
     def about(self, name: str) -> list[Found]:
-        return [one for one in self.found if one.name == name]
+        return [one for one in self.found if one.name == name and not one.is_use]
 
     def is_waived(self, one: Found, counting: set[Waiver]) -> bool:
         return any(Waiver(place, one.rule, one.path) in counting for place in one.places)
@@ -757,7 +797,7 @@ class _Replay:
             if record is None:
                 return "file", path
             if found := ARCHIVE.fullmatch(path):
-                if found[1] not in layout.path_of(record):
+                if f"/{found[2]}/" not in layout.path_of(record):
                     return "file", path
             elif layout.misplaced(record, path):
                 return "moved", path
@@ -826,12 +866,12 @@ class _Replay:
 
     def heal(self, name: str, then: At) -> None:
         then.bad.pop(name)
-        self.healed += [one for one in self.found if one.name == name and one.rule != "dropped"]
+        self.healed += [one for one in self.about(name) if one.rule != "dropped"]
 
     def plain(self, commit: Commit, was: At, then: At) -> None:
         oid = commit.oid
         old, new = self.snaps[commit.parents[0]], self.snaps[oid]
-        wrong, folded = self.folding(oid, was.force)
+        wrong, folded, folded_uses = self.foldings(oid, was.force)
         archives = [self.report(oid, *fault, sure=self.sure) for fault in wrong]
         for name in sorted(old.records() | new.records()):
             before, after = old.state(name), new.state(name)
@@ -885,7 +925,8 @@ class _Replay:
                 # By policies of which not all is said: nor is what may be done with it then.
                 then.muddy |= set() if self.sure else {name}
             else:
-                then.legal[name] = after
+                then.know(name, after, record, commit.at)
+        used = [*self.plain_uses(commit, was, then, folded_uses)]
         self.foreign(oid, old, new, ())
         for path in sorted(old.policies().keys() | new.policies().keys()):
             entry = new.files.get(path)
@@ -900,7 +941,141 @@ class _Replay:
         acts = old.own != new.own
         self.ahead(commit, acts, was)
         self.signed(commit, acts or bool(said(commit.message)), was)
-        self.message(commit, [(oid, commit.parents[0])], was)
+        self.message(commit, [(oid, commit.parents[0])], was, used)
+
+    # --- decisions that are used ---
+
+    def plain_uses(self, commit: Commit, was: At, then: At, folded: Mapping[str, State]) -> Iterator[Step]:
+        """Judge what a plain commit of the line did to releases, and tell which actions that may be called."""
+        oid, old, new = commit.oid, self.snaps[commit.parents[0]], self.snaps[commit.oid]
+        for name in sorted(old.uses.keys() | new.uses.keys()):
+            before, after = old.uses.get(name, ABSENT), new.uses.get(name, ABSENT)
+            rest, files = (
+                {one[0]: one for one in loose(state)} for state in (before - folded.get(name, ABSENT), after)
+            )
+            paths = sorted(path for path in rest.keys() | files.keys() if rest.get(path) != files.get(path))
+            if not paths:
+                continue
+            if (
+                not self.raw[commit.parents[0]].sound
+                or name in was.muddy
+                or self.doubted_unclearly(old, name, then)
+            ):
+                then.unclear.add(name)
+            sure = self.sure and name not in then.unclear
+            if not sure:
+                then.unclear.add(name)
+                self.doubtful.add(oid)
+            if name in was.misused:
+                if self.is_admin(commit.email, was.force) and after == was.misused[name]:
+                    del then.misused[name]
+                    self.healed += [one for one in self.found if one.name == name and one.is_use]
+                    yield name, {"restore"}, known_as(commit.email, was.force.roster), None, set(), None
+                else:
+                    self.report(oid, "release", paths[0], name=name, sure=sure, is_use=True)
+                continue
+            made = self.use(files.get(paths[0])) if len(paths) == 1 else None
+            is_legal = False
+            if made is not None and paths[0] not in rest:
+                yield name, {"release"}, made.released_by, None, set(), made.release_id
+                is_legal = self.is_release(commit, name, paths[0], made, was, then)
+            elif made is not None:
+                by = made.receipt.receipt_by if made.receipt else known_as(commit.email, was.force.roster)
+                yield name, {"receipt"}, by, None, set(), made.release_id
+                is_legal = self.is_receipt(commit, self.use(rest[paths[0]]), made, was.force)
+            if is_legal:
+                then.used.add(name)
+            else:
+                then.misused[name] = before
+                self.report(oid, "release", paths[0], name=name, sure=sure, is_use=True)
+
+    def use(self, file: tuple[str, str, str] | None) -> use_rules.Release | None:
+        return use_rules.read(plain_data(self.objects, file and file[1:]))
+
+    def is_release(
+        self, commit: Commit, name: str, path: str, made: use_rules.Release, was: At, then: At
+    ) -> bool:
+        """Whether a new file is the one release of a decision."""
+        old, new, force = self.snaps[commit.parents[0]], self.snaps[commit.oid], was.force
+        record, landed = self.record(was.legal.get(name, ABSENT)), was.landed.get(name)
+        if record is None or landed is None or not use_rules.releases(record):
+            return False
+        if name in {*then.bad, *was.bad, *was.excused, *was.used} or old.uses.get(name):
+            return False
+        if old.state(name) != new.state(name) or self.is_doubted(old, name, then):
+            return False
+        who = known_as(commit.email, force.roster)
+        user = force.roster.by_id.get(who) if force.roster else None
+        may = force.roster is None or (user is not None and {"gateway", "admin"} & {*user.roles})
+        tolerance = force.settings.claims.clock_tolerance
+        rightly = use_rules.is_release(made, record, who, commit.at, landed, tolerance)
+        return bool(may) and path == use_rules.path_of(record) and rightly
+
+    def is_receipt(
+        self, commit: Commit, before: use_rules.Release | None, made: use_rules.Release, force: Policies
+    ) -> bool:
+        """Whether one release became the other by a receipt."""
+        if before is None:
+            return False
+        who = known_as(commit.email, force.roster)
+        is_mine = person(force.roster, who) == person(force.roster, before.released_by)
+        return use_rules.is_receipt(before, made, who, commit.at, force.settings.claims.clock_tolerance,
+                                    is_mine=is_mine, is_admin=self.is_admin(commit.email, force))  # fmt: skip
+
+    def doubting(self, there: Snap, name: str, then: At) -> dict[str, Record | None]:
+        """What reopens a record, or what reopens that, as it stands or, where it is illegal, also as it legally was."""
+        every: dict[str, list[Record | None]] = {}
+        for other in there.records() | then.bad.keys():
+            states = [there.state(other)] + ([then.legal.get(other, ABSENT)] if other in then.bad else [])
+            every[other] = [one for state in states for one in [self.record(state)] if one is not None]
+        found: dict[str, Record | None] = {}
+        names = {name}
+        while True:
+            more = {other: one for other, some in every.items() if other not in names
+                    for one in some if one is not None and one.reopens in names}  # fmt: skip
+            if not more:
+                return found
+            found |= more
+            names |= more.keys()
+
+    def is_doubted(self, there: Snap, name: str, then: At) -> bool:
+        """Whether something reopens a decision that was not legally withdrawn."""
+        return any(
+            one is None
+            or one.resolution is None
+            or one.resolution.outcome != "withdrawn"
+            or other in then.bad
+            or other in then.excused
+            for other, one in self.doubting(there, name, then).items()
+        )
+
+    def doubted_unclearly(self, there: Snap, name: str, then: At) -> bool:
+        """Whether the rules do not say what becomes of something that reopens a decision."""
+        return any(
+            other in then.muddy or len(there.state(other)) > 1 for other in self.doubting(there, name, then)
+        )
+
+    def merged_uses(self, commit: Commit, was: At, then: At) -> None:
+        """No merge brings releases or archives of them, and no commit that it carries has made any."""
+        line = self.before[commit.oid] or ""
+        pairs = [(oid, parents[0] if (parents := self.commits[oid].parents) else None) for oid in sorted(self.carried(commit.oid))
+                 if len(self.commits[oid].parents) < 2]  # fmt: skip
+        for oid, parent in [(commit.oid, line), *pairs]:
+            old, new = self.snaps[parent] if parent else Snap([]), self.snaps[oid]
+            is_read = self.raw[oid].sound and (parent is None or self.raw[parent].sound)
+            changed = {p for p in old.files.keys() | new.files.keys() if old.files.get(p) != new.files.get(p)}
+            for path in sorted(changed):
+                name, archive = use_rules.id_of(path), ARCHIVE.fullmatch(path)
+                if name is None and (archive is None or archive[1] != "released"):
+                    continue
+                one = self.report(oid, "release", path, name=name, sure=self.sure and is_read, is_use=True)
+                self.doubtful |= set() if one.sure else {oid}
+                if oid != commit.oid:
+                    # The line's own is as it was, but for what the merge has taken over.
+                    self.healed.append(one)
+                elif name is not None:
+                    then.unclear |= set() if one.sure else {name}
+                    then.misused.setdefault(name, self.snaps[line].uses.get(name, ABSENT))
 
     def foreign(self, oid: str, old: Snap, new: Snap, carried: Iterable[str]) -> None:
         """What is below `queue/` and none of its business."""
@@ -926,39 +1101,57 @@ class _Replay:
         return [None if at in but else plain_data(self.objects, here.files.get(at)) for at in paths]
 
     def folding(self, oid: str, force: Policies) -> tuple[list[tuple[str, str]], dict[str, State]]:
-        """What is wrong with what a commit with one parent did to archives, and what it moved into them."""
+        """What is wrong with what a commit with one parent did to archives, and the records that it moved into them."""
+        return self.foldings(oid, force)[:2]
+
+    def foldings(
+        self, oid: str, force: Policies
+    ) -> tuple[list[tuple[str, str]], dict[str, State], dict[str, State]]:
+        """The same, and the releases that it moved."""
         commit = self.commits[oid]
         old, new = self.snaps[commit.parents[0]], self.snaps[oid]
         changed = {p for p in old.files.keys() | new.files.keys() if old.files.get(p) != new.files.get(p)}
         wrong = [("archive", path) for path in sorted(changed & old.archives().keys())]
         fresh = self.fresh_archives(old, new)
         gone = {
-            (found[1], found[2]): path
+            (f"{found[1]}/{found[2]}", found[3]): path
             for path in changed - new.files.keys()
-            if (found := RESOLVED.fullmatch(path))
+            if (found := DATED.fullmatch(path))
         }
         last: dict[str, int] = {}
         for path in old.archives():
             found = ARCHIVE.fullmatch(path)
             assert found
-            last[found[1]] = max(last.get(found[1], 0), int(found[2]))
-        folded: dict[str, State] = {}
+            series = f"{found[1]}/{found[2]}"
+            last[series] = max(last.get(series, 0), int(found[3]))
+        folded: dict[str, dict[str, State]] = {"resolved": {}, "released": {}}
         newest: dict[str, str] = {}
         tolerance = force.settings.claims.clock_tolerance
-        for month, number, path in sorted(
-            (found[1], int(found[2]), path) for path in fresh if (found := ARCHIVE.fullmatch(path))
+        for series, number, path in sorted(
+            (f"{found[1]}/{found[2]}", int(found[3]), path)
+            for path in fresh
+            if (found := ARCHIVE.fullmatch(path))
         ):
+            kind, _, month = series.partition("/")
             pieces = pieces_of(*self.both(new, path, old.files))
-            rightly = number == last.get(month, 0) + 1 and is_over(month, commit.at)
-            last[month] = max(last.get(month, 0) + 1, number)
+            rightly = number == last.get(series, 0) + 1 and is_over(month, commit.at)
+            last[series] = max(last.get(series, 0) + 1, number)
             for name, data in (pieces or {}).items():
-                file = gone.get((month, name), "")
-                rightly = rightly and bool(file) and name > newest.get(month, "") and name not in folded
+                file = gone.get((series, name), "")
+                rightly = (
+                    rightly and bool(file) and name > newest.get(series, "") and name not in folded[kind]
+                )
                 if file and old.files[file][1] == blob_id(data):
-                    folded[name] = frozenset({(file, *old.files[file])})
+                    folded[kind][name] = frozenset({(file, *old.files[file])})
+                    release = use_rules.read(data) if kind == "released" else None
+                    is_open = (
+                        release and release.closed_at and release.closed_at >= commit.at + use_rules.SECOND
+                    )
+                    if kind == "released" and (release is None or is_open):
+                        wrong.append(("compaction" if release else "release", file))
                 else:
                     rightly = False
-                newest[month] = name
+                newest[series] = name
             if pieces is None or not rightly:
                 wrong.append(("compaction", path))
             if not is_over(month, self.now + tolerance):
@@ -967,7 +1160,7 @@ class _Replay:
             wrong.append(("not_allowed", "queue/resolved"))
         if fresh and (more := changed - new.archives().keys() - old.archives().keys() - set(gone.values())):
             wrong.append(("compaction", min(more)))
-        return wrong, folded
+        return wrong, folded["resolved"], folded["released"]
 
     def changes(self, oid: str, path: str) -> bool:
         parents = self.commits[oid].parents
@@ -1022,18 +1215,23 @@ class _Replay:
         if asked and was.force.settings.signatures == "required" and not commit.signed:
             self.report(commit.oid, "unsigned", "queue", sure=sure and self.sure)
 
-    def message(self, commit: Commit, pairs: list[tuple[str, str]], was: At) -> None:
+    def message(
+        self, commit: Commit, pairs: list[tuple[str, str]], was: At, used: Iterable[Step] = ()
+    ) -> None:
         """Hold what a message says against the steps (each from a parent to a commit) that it brought."""
         groups = said(commit.message)
         if not groups:
             return
-        steps, blind = [], False
+        steps, blind = [*used], False
         for oid, parent in pairs:
             old, new = self.snaps[parent], self.snaps[oid]
             blind = blind or not (self.raw[parent].sound and self.raw[oid].sound)
             by = self.commits[oid].email
-            folded = self.folding(oid, was.force)[1] if len(self.commits[oid].parents) == 1 else {}
-            steps += [(name, {"compact"}, known_as(by, was.force.roster), None, set()) for name in folded]
+            folded, uses = (
+                self.foldings(oid, was.force)[1:] if len(self.commits[oid].parents) == 1 else ({}, {})
+            )
+            who = known_as(by, was.force.roster)
+            steps += [(name, {"compact"}, who, None, set(), None) for name in (*folded, *uses)]
             for name in old.records() | new.records():
                 before, after = loose(old.state(name)) - folded.get(name, ABSENT), loose(new.state(name))
                 if before != after:
@@ -1047,7 +1245,7 @@ class _Replay:
         if len(commit.parents) > 1:
             # Who merges puts right, in a way, what the branch has done: that says nothing of who decided what.
             by = known_as(commit.email, roster)
-            steps += [(name, {"restore"}, by, None, claims) for name, _, _, _, claims in steps]
+            steps += [(name, {"restore"}, by, None, claims, None) for name, _, _, _, claims, _ in steps]
         held = all(
             (
                 all(any(fits(group, step, name, roster) for step in steps) for name in group.ids)
@@ -1076,7 +1274,7 @@ class _Replay:
         claims |= {review.claim_id for one in (old, new) if one for review in one.reviews}
         actor = known_as(email, was.force.roster)
         if name in was.bad or beside:
-            yield name, {"restore"}, actor, None, claims
+            yield name, {"restore"}, actor, None, claims, None
         # A squash may claim what it raises or reviews, of which the review and the claim alone tell.
         known = {old.claim.claim_id} if old and old.claim else set()
         begun = (
@@ -1087,7 +1285,7 @@ class _Replay:
         begun += [(new.claim.claim_id, new.claim.claimed_by)] if new and new.claim and not old else []
         for claim, by in begun:
             if claim not in known:
-                yield name, {"claim"}, by, None, claims
+                yield name, {"claim"}, by, None, claims, None
         for one in changes.between(old, new):
             actions = {one.action} if one.action != "delete" else {"restore"}
             if one.action in ("sweep", "unclaim"):
@@ -1097,9 +1295,9 @@ class _Replay:
                 actions = {"review", "resolve"}
             elif one.action == "claim":
                 actions = {"claim", "assign"}
-            yield name, actions, one.actor or actor, one.outcome, claims
+            yield name, actions, one.actor or actor, one.outcome, claims, None
             if one.action in ("sweep", "unclaim"):
-                yield name, actions, actor, one.outcome, claims
+                yield name, actions, actor, one.outcome, claims, None
 
     # --- merges ---
 
@@ -1187,6 +1385,7 @@ class _Replay:
         news = self.ancestors[second] - self.ancestors[first]
         self.message(commit, self.plain_ones(news), was)
         self.carried_are_sane(commit, was)
+        self.merged_uses(commit, was, then)
 
     def octopus(self, commit: Commit, was: At, then: At) -> None:
         first = commit.parents[0]
@@ -1204,6 +1403,7 @@ class _Replay:
             self.dropped(commit, other, was)
         self.carried_merges(commit, was)
         self.carried_are_sane(commit, was)
+        self.merged_uses(commit, was, then)
 
     def merge(self, commit: Commit, was: At, then: At) -> None:
         first, second = commit.parents
@@ -1233,6 +1433,7 @@ class _Replay:
             commit, [pair for pair in pairs if any(self.moves(*pair, name) for name in brought)], was
         )
         self.carried_are_sane(commit, was)
+        self.merged_uses(commit, was, then)
 
     def is_blind(self, carried: set[str]) -> bool:
         """Whether some step that is carried is from a tree that cannot be read, or to one."""
@@ -1318,6 +1519,13 @@ class _Replay:
                 if name in then.bad:
                     self.heal(name, then)
                 then.legal[name] = after
+                if name not in was.bad:
+                    ends = [
+                        self.record(self.snaps[oid].state(name))
+                        for oid in rightly[0]
+                        if not self.folds(oid, name, was)
+                    ]
+                    then.know(name, after, ends[-1] if ends else None, commit.at)
             return
         then.muddy |= unclear
         late = all(rule == "time" for _, rule, _ in tried[0])
@@ -1685,7 +1893,14 @@ class _Replay:
             against = surely + mine + accepted
             if is_bad or any(one.sure for one in against) or (imported and imported.resolution):
                 yield name, False
-            elif general or against or waived or unsure or (imported and imported.reviews):
+            elif (
+                general
+                or against
+                or waived
+                or unsure
+                or name in last.unclear
+                or (imported and imported.reviews)
+            ):
                 yield name, None
             else:
                 yield name, record.resolution.outcome in RELEASING
@@ -1701,18 +1916,20 @@ def is_exact(one: Found) -> bool:
     return len(one.places) == 1 and one.rule in EXACT and one.path != KT_YAML
 
 
-Step = tuple[str, set[str], str | None, str | None, set[str]]
+#: Of which record, how it may be called, by whom, with which outcome, under which claims, under which release id.
+Step = tuple[str, set[str], str | None, str | None, set[str], str | None]
 
 
 def fits(group: Group, step: Step, name: str | None, roster: object) -> bool:
     """Whether a step is what a group says."""
-    about, actions, actor, outcome, claims = step
+    about, actions, actor, outcome, claims, release = step
     return (
         name in (None, about)
         and (group.action is None or group.action in actions)
         and (group.actor is None or person(roster, group.actor) == person(roster, actor or ""))
         and (group.outcome is None or group.outcome == outcome)
         and (group.claim is None or group.claim in claims)
+        and (group.release is None or group.release == release)
     )
 
 
@@ -1734,6 +1951,10 @@ def is_weaker(record: Record, policies: Policies) -> bool:
         policy=record.policy, route=route,
     )  # fmt: skip
     mine, least = record.requires.resolve_within, asked.resolve_within
-    return record.requires.approvals < asked.approvals or (
-        least is not None and (mine is None or mine > least)
+    valid, most = record.requires.valid_for, asked.valid_for
+    return (
+        record.requires.approvals < asked.approvals
+        or (least is not None and (mine is None or mine > least))
+        or (most is not None and (valid is None or valid > most))
+        or bool(asked.single_use and not record.requires.single_use)
     )

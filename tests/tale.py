@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 
 import hostile
 import oracle
+import use_rules
 from hostile import ROSTER, Branch, Graph, email, roster
 
 from kt_escalation.model.record import Record
 from kt_escalation.policies.decision_event import from_record
 from kt_escalation.rules import creation, transitions
 from kt_escalation.rules.permissions import actor
-from kt_escalation.storage import layout
+from kt_escalation.storage import layout, yaml_text
 
 
 class Tale:
@@ -69,6 +70,12 @@ class Tale:
         else:
             after = transitions.resolve(self.record(branch, name), one, what, "because")  # type: ignore[arg-type]
         return self.graph.put(branch, self.graph.written(branch, after), email(author or who), message)
+
+    def releases(self, branch: Branch, who: str = "gw", name: str = "esc_r1") -> str:
+        """The release of a decision of the main branch by somebody."""
+        record, at = self.record(self.main, name), self.graph.now + timedelta(minutes=1)
+        made = use_rules.release(record, who, "T", at)
+        return self.put(branch, {use_rules.path_of(record): yaml_text.dumps_release(made)}, who)
 
     def folds(self, branch: Branch, *names: str, who: str = "boss", data: bytes = b"") -> str:
         """Records that were resolved long ago move into an archive, or other bytes in their place."""

@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -18,8 +18,9 @@ from tempfile import TemporaryDirectory
 import hostile
 import oracle
 import pytest
+import use_rules
 from counts import examples
-from hostile import PACK, Graph
+from hostile import PACK, Branch, Graph
 from hypothesis import HealthCheck, given, settings
 from lab import git
 from tale import Tale
@@ -36,7 +37,7 @@ from kt_escalation.model.record import Fallback
 from kt_escalation.rules import transitions
 from kt_escalation.rules.judge_step import Violation
 from kt_escalation.rules.permissions import actor
-from kt_escalation.storage import layout, lookup
+from kt_escalation.storage import layout, lookup, yaml_text
 from kt_escalation.storage.clone import GitStore
 
 AT_ONCE = 500
@@ -116,6 +117,24 @@ def test_judge_and_oracle_agree(tmp_path: Path, first: int, count: int) -> None:
     assert found.keys() >= CLASSES
 
 
+@pytest.mark.parametrize(
+    ("first", "count"),
+    [
+        pytest.param(hostile.USING, 24, id="slice"),
+        *(
+            pytest.param(n, AT_ONCE, id=f"from-{n}", marks=pytest.mark.soak)
+            for n in range(hostile.USING, hostile.USING + 10_000, AT_ONCE)
+        ),
+    ],
+)
+def test_they_agree_where_decisions_are_used_as_well(tmp_path: Path, first: int, count: int) -> None:
+    told, found = disagreements([hostile.make(seed) for seed in range(first, first + count)], tmp_path)
+    assert not told, "\n".join(told[:20])
+    assert count * 0.05 < found["clean"] < count * 0.5
+    assert found["release"] >= count * 0.2
+    assert found.keys() >= {"archive", "compaction", "merge", "policies", "restore", "tree"}
+
+
 def test_they_agree_on_what_a_campaign_has_found(tmp_path: Path) -> None:
     """Merges of days to come; files and records that waivers and admins excuse after others had damaged them."""
     told, _ = disagreements([hostile.make(seed) for seed in (809, 1186, 4865, 5051)], tmp_path)
@@ -138,7 +157,7 @@ def at_the_doors(graph: Graph, repository: Path, count: Counter[str]) -> Iterato
     verdict = oracle.judge(oracle.objects_in(repository), graph.tip, graph.now)
     git("update-ref", "refs/heads/main", graph.tip, cwd=repository)
     (repository / "kt/judged").unlink(missing_ok=True)
-    records = graph.records(hostile.Branch(graph.tip, graph.files[graph.tip]))
+    records = graph.records(Branch(graph.tip, graph.files[graph.tip]))
     for name, wanted in sorted(verdict.released.items()):
         decided = records[name].resolution if name in records else None
         if decided is not None and decided.outcome in oracle.RELEASING:
@@ -146,7 +165,18 @@ def at_the_doors(graph: Graph, repository: Path, count: Counter[str]) -> Iterato
             count[f"wait {wanted} {released}"] += 1
             if wanted not in (None, released):
                 yield f"seed {graph.seed}: {name} is {'' if released else 'not '}released"
-    base = Random(graph.seed).choice(verdict.line)
+    yield from pushed(graph, repository, verdict, Random(graph.seed).choice(verdict.line), graph.now, count)
+    if graph.seed >= hostile.USING and len(verdict.line) > 1:
+        # A release is pushed when it is made, or not at all.
+        at = oracle.commit_of(graph.tip, graph.objects[graph.tip][1]).at
+        then = oracle.judge(graph.objects, graph.tip, at)
+        yield from pushed(graph, repository, then, then.line[-2], at, count)
+
+
+def pushed(
+    graph: Graph, repository: Path, verdict: oracle.Verdict, base: str, now: datetime, count: Counter[str]
+) -> Iterator[str]:
+    """Where the hook or `check` are of another mind about what comes after a commit, at some time."""
     if base == graph.tip:
         return
     new = graph.ancestors(graph.tip) - graph.ancestors(base)
@@ -155,15 +185,18 @@ def at_the_doors(graph: Graph, repository: Path, count: Counter[str]) -> Iterato
     git("update-ref", "refs/heads/main", base, cwd=repository)
     # As `hook install` does: a `.kt.yaml` that somebody has damaged or repointed does not say where the store is.
     git("config", "kt.root", "", cwd=repository)
-    refused = list(receive(repository, [(base, graph.tip, "refs/heads/main")], now=graph.now))
-    checked = [one.rule for one in audit.check(repository, f"{base}..{graph.tip}", now=graph.now).violations]
+    refused = list(receive(repository, [(base, graph.tip, "refs/heads/main")], now=now))
+    checked = [one.rule for one in audit.check(repository, f"{base}..{graph.tip}", now=now).violations]
     git("config", "--unset", "kt.root", cwd=repository)
     for who, found in (("the hook", refused), ("check", checked)):
         count[f"{who} {bool(found)}"] += 1
         if wrong and not found:
             yield f"seed {graph.seed}: {who} lets in what comes after {base}"
-        # They know when it comes, and refuse what is late, or from the future, though it does nothing.
-        if not unsure and any("time" not in one for one in found):
+        # They know when it comes, and refuse what is late, or from the future, though it does nothing; and what builds on a
+        # release that is late. No request releases.
+        is_late = any("time" in one for one in found) and graph.seed >= hostile.USING
+        harmless = ("time", "release") if who == "check" else ("time",)
+        if not (unsure or is_late) and any(not any(rule in one for rule in harmless) for one in found):
             yield f"seed {graph.seed}: {who} refuses what comes after {base}: {found}"
 
 
@@ -188,9 +221,10 @@ def is_released(graph: Graph, repository: Path, name: str, records: dict[str, or
     [
         pytest.param(0, 30, id="slice"),
         pytest.param(hostile.DOUBTING + 20, 5, id="doubts"),
+        pytest.param(hostile.USING, 8, id="uses"),
         *(
             pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak)
-            for start in (0, hostile.DOUBTING)
+            for start in (0, hostile.DOUBTING, hostile.USING)
             for n in range(start, start + 1_000, 100)
         ),
     ],
@@ -211,8 +245,8 @@ def places(violations: Sequence[Violation]) -> set[tuple[str, str]]:
     return {(one.commit, one.path) for one in violations}
 
 
-def told_of_marks(graph: Graph, repository: Path) -> Iterator[str]:
-    """Where a run that goes on from a mark finds something else than one run over all."""
+def told_of_marks(graph: Graph, repository: Path, most: int = 3) -> Iterator[str]:
+    """Where a run that goes on from one of some marks finds something else than one run over all."""
     git("update-ref", "refs/heads/main", graph.tip, cwd=repository)
     # Where somebody has damaged `.kt.yaml` on the branch, a clone is told where the store is.
     git("config", "kt.root", "", cwd=repository)
@@ -220,7 +254,7 @@ def told_of_marks(graph: Graph, repository: Path) -> Iterator[str]:
         whole = History(store).run(graph.tip, Scope(graph.now))
         line = whole.lines.of(graph.tip)
         wanted = reported(whole, graph.tip)
-        for base in Random(graph.seed).sample(line, min(3, len(line))):
+        for base in Random(graph.seed).sample(line, min(most, len(line))):
             history = History(store)
             mark = history.known(base, [], graph.now)
             kept = Mark.of(json.loads(json.dumps(mark.plain())))
@@ -236,7 +270,12 @@ def told_of_marks(graph: Graph, repository: Path) -> Iterator[str]:
     ("first", "count"),
     [
         pytest.param(0, 14, id="slice"),
-        *(pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak) for n in range(0, 2_000, 100)),
+        pytest.param(hostile.USING, 8, id="uses"),
+        *(
+            pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak)
+            for start in (0, hostile.USING)
+            for n in range(start, start + 2_000, 100)
+        ),
     ],
 )
 def test_what_goes_on_from_a_mark_finds_what_the_whole_does(tmp_path: Path, first: int, count: int) -> None:
@@ -248,7 +287,7 @@ def test_what_goes_on_from_a_mark_finds_what_the_whole_does(tmp_path: Path, firs
 # --- what they once were of two minds about -------------------------------------------------------------
 
 
-def folded_on_a_side(tale: Tale, who: str = "alice", author: str | None = None) -> hostile.Branch:
+def folded_on_a_side(tale: Tale, who: str = "alice", author: str | None = None) -> Branch:
     """A side on which a record is raised, decided and folded, which the line has never had."""
     side = tale.side()
     tale.does(side, "gw", "raise")
@@ -339,7 +378,7 @@ def what_git_itself_does_not_read_is_on_the_way(tale: Tale) -> None:
     tale.merge(tale.main, side.tip, "bob", files=tale.main.files)
 
 
-def merged_again(tale: Tale) -> hostile.Branch:
+def merged_again(tale: Tale) -> Branch:
     """A side whose record the line has by a squash, and a note since; a clone then merges the side all the same."""
     side = tale.side()
     tale.does(side, "gw", "raise")
@@ -468,9 +507,68 @@ def a_carried_merge_says_what_none_of_its_commits_did(tale: Tale) -> None:
     tale.merge(tale.main, other.tip, "bob")
 
 
+def for_one_use(tale: Tale) -> None:
+    tale.put(tale.main, {"policies/settings.yaml": "rules: [{single_use: true}]\n"}, "boss")
+
+
+def a_release_that_was_taken_back_is_followed_by_a_legal_one(tale: Tale) -> None:
+    for_one_use(tale)
+    tale.decided()
+    tale.releases(tale.main, "alice")
+    tale.put(tale.main, dict.fromkeys(filter(use_rules.id_of, tale.main.files)), "boss")
+    tale.releases(tale.main)
+
+
+def a_release_is_left_out_where_it_is_carried(tale: Tale) -> None:
+    for_one_use(tale)
+    tale.decided()
+    side = tale.side()
+    tale.releases(side)
+    tale.put(side, dict.fromkeys(filter(use_rules.id_of, side.files)), "gw")
+    tale.does(tale.main, "gw", "raise", "esc_r2")
+    tale.merge(tale.main, side.tip, "bob")
+    tale.releases(tale.main)
+
+
+def a_decision_is_used_that_was_open_when_the_store_began(tale: Tale) -> None:
+    for_one_use(tale)
+    tale.does(tale.main, "gw", "raise")
+    begun = Branch(tale.root, tale.graph.files[tale.root])
+    tale.put(begun, {path: file for path, file in tale.main.files.items() if path not in begun.files}, "boss")
+    tale.main = begun
+    tale.does(tale.main, "alice", "claim")
+    tale.does(tale.main, "alice", "approved")
+    tale.releases(tale.main)
+
+
+def a_decision_is_used_whose_release_was_forged_into_an_archive(tale: Tale) -> None:
+    for_one_use(tale)
+    tale.decided()
+    record = tale.record(tale.main, "esc_r1")
+    data = yaml_text.dumps_release(use_rules.release(record, "gw", "T", tale.graph.now))
+    tale.put(tale.main, hostile.archive("2026/11", 1, [("esc_r1", data)], "released"), "mallory")
+    tale.releases(tale.main)
+
+
+def a_record_is_restored_whose_release_was_deleted(tale: Tale) -> None:
+    for_one_use(tale)
+    tale.decided()
+    tale.releases(tale.main)
+    tale.put(tale.main, dict.fromkeys(filter(use_rules.id_of, tale.main.files)), "gw")
+    [path] = tale.graph.paths(tale.main, "esc_r1")
+    file = tale.main.files[path]
+    tale.put(tale.main, {path: tale.graph.data(file).replace(b"because", b"hence")}, "alice")
+    tale.put(tale.main, {path: file}, "boss")
+
+
 @pytest.mark.parametrize(
     ("tell", "rules", "released"),
     [
+        (a_release_that_was_taken_back_is_followed_by_a_legal_one, {"release"}, True),
+        (a_release_is_left_out_where_it_is_carried, {"release"}, True),
+        (a_decision_is_used_that_was_open_when_the_store_began, set(), True),
+        (a_decision_is_used_whose_release_was_forged_into_an_archive, {"compaction", "release"}, False),
+        (a_record_is_restored_whose_release_was_deleted, {"release", "resolved"}, False),
         (what_was_squashed_is_merged_again_and_pulled_over, set(), None),
         (what_came_after_a_squash_is_left_out, {"dropped"}, None),
         (a_policy_that_the_line_had_is_merged_again, set(), None),
@@ -506,6 +604,7 @@ def test_judge_and_oracle_agree_about(
     graph = tale.graph
     graph.tip = tale.main.tip
     told, _ = disagreements([graph], tmp_path)
+    told += told_of_marks(graph, tmp_path, most=99)
     report = audit.verify(tmp_path, graph.tip, afresh=True, now=graph.now)
     assert not told, "\n".join([*told, *graph.story])
     found = {one.rule for one in report.violations}

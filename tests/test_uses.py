@@ -16,7 +16,7 @@ from kt_escalation.audit.hook import receive
 #: What must have happened in the histories of a slice.
 KINDS = frozenset(
     ["use", "receipt", "legal", "mended", "archived", "guilty", "merge", "elsewhere", "spoiled", "gone", "undecided",
-     "by_nobody", "edited", "untimely", "archive"]
+     "by_nobody", "edited", "untimely", "answered", "archive"]
 )  # fmt: skip
 
 

@@ -6,26 +6,27 @@ whether the files of releases that it changed may be what they are now.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 
 import hostile
+import use_rules
 from hostile import PLAIN, Branch, File, email
 from tale import Tale
 
 from kt_escalation.model import archive_file
 from kt_escalation.model.record import Record
-from kt_escalation.model.release import Receipt, Release
+from kt_escalation.model.release import Release
 from kt_escalation.rules import creation
 from kt_escalation.rules.permissions import actor
-from kt_escalation.storage import layout, yaml_text
+from kt_escalation.storage import layout
 
 NAMES = ("esc_r1", "esc_r2", "esc_r3", "esc_r4")
 #: Who may release, and who may settle what nobody knows: of the roster of `hostile`.
 GATEWAYS, ADMINS = ("gw", "boss", "carol"), ("boss", "carol")
-VALID, TOLERANCE = timedelta(hours=3), timedelta(minutes=1, seconds=1)
+TOLERANCE = timedelta(minutes=1)
 SETTINGS = "claims: {clock_tolerance: 1m}\nrules: [{single_use: true%s}]\n"
 EVERYBODY = (*hostile.PEOPLE, "mallory")
 
@@ -91,13 +92,10 @@ class Uses:
 
     def standing(self, name: str, files: Files | None = None) -> Files:
         files = self.main.files if files is None else files
-        return {path: file for path, file in files.items() if layout.released_id(path) == name}
+        return {path: file for path, file in files.items() if use_rules.id_of(path) == name}
 
     def read(self, file: File) -> Release | None:
-        try:
-            return yaml_text.load_release(self.tale.graph.data(file)) if file[0] == PLAIN else None
-        except yaml_text.Malformed:
-            return None
+        return use_rules.read(self.tale.graph.data(file)) if file[0] == PLAIN else None
 
     def is_legal(self, name: str, before: Files, after: Files, who: str) -> bool:
         """Whether somebody may have made these files of a release of those before."""
@@ -109,27 +107,16 @@ class Uses:
         if new is None:
             return False
         if old is not None:
-            receipt, was = new.receipt, old.receipt
-            settles = was is not None and was.status == "unknown" and who in ADMINS
-            mine = was is None and who == old.released_by
-            return (
-                receipt is not None
-                and receipt.receipt_by == who
-                and abs(receipt.receipt_at - now) < TOLERANCE
-                and (mine or (settles and receipt.status != "unknown" and receipt.reason is not None))
-                and new.replace(receipt=None) == old.replace(receipt=None)
-            )
+            is_mine, is_admin = who == old.released_by, who in ADMINS
+            return use_rules.is_receipt(old, new, who, now, TOLERANCE, is_mine=is_mine, is_admin=is_admin)
         record, landed = folder.record, folder.landed
         return (
             record is not None
-            and record.resolution is not None
             and landed is not None
             and not (before or folder.used or folder.reopened)
-            and path == layout.release_path(record)
+            and path == use_rules.path_of(record)
             and who in GATEWAYS
-            and new == self.release(record, who, new.release_id, new.released_at)
-            and abs(new.released_at - now) < TOLERANCE
-            and (not self.until or now <= landed + VALID)
+            and use_rules.is_release(new, record, who, now, landed, TOLERANCE)
         )
 
     def commit(self, changes: dict[str, bytes | File | None], who: str, kind: str) -> bool:
@@ -159,66 +146,31 @@ class Uses:
 
     # --- what people do -------------------------------------------------------------------------
 
-    def release(self, record: Record, who: str, under: str, at: datetime) -> Release:
-        end = record.resolution
-        assert end is not None
-        return Release.parse(
-            {
-                "escalation_id": record.escalation_id,
-                "outcome": "approved",
-                "resolved_at": end.resolved_at,
-                "release_id": under,
-                "released_by": who,
-                "released_at": at,
-            }
-        )
-
-    def written(self, record: Record, release: Release) -> dict[str, bytes | File | None]:
-        return {layout.release_path(record): yaml_text.dumps_release(release)}
-
     @property
     def next(self) -> datetime:
         """The time of the next commit: a minute passes before each."""
         return self.tale.graph.now + timedelta(minutes=1)
+
+    @property
+    def making(self) -> use_rules.Uses:
+        """What can be made of the releases as they are."""
+        graph, records = self.tale.graph, self.tale.graph.records(self.main)
+        known = [records[name] for name in NAMES]
+        return use_rules.Uses(self.random, self.main.files, graph.data, known, self.next)
 
     def decided(self) -> Record | None:
         records = [one.record for one in self.folders.values() if one.record is not None]
         return self.random.choice(records) if records else None
 
     def use(self) -> bool:
-        """A release by a gateway; it may be the second one, or too late."""
-        record, who = self.decided(), self.random.choice(("gw", "gw", "boss"))
-        if record is None or self.standing(record.escalation_id):
-            return True
-        made = self.release(record, who, f"T{self.random.randrange(9)}", self.next)
-        return self.commit(self.written(record, made), who, "use")
+        """A release by a gateway; it may be too late."""
+        made = self.making.use()
+        return self.commit(made[0], made[1], "use") if made else True
 
-    def released(self) -> tuple[str, File, Release] | None:
-        found = [
-            (path, file, release)
-            for path, file in self.main.files.items()
-            if layout.released_id(path) and (release := self.read(file))
-        ]
-        return self.random.choice(found) if found else None
-
-    def answer(self, *, forged: bool = False) -> bool:
-        """A receipt, by who released it or, where that is not known, by an admin; or by anybody."""
-        if (there := self.released()) is None:
-            return True
-        path, _, release = there
-        unsettled = release.receipt is not None and release.receipt.status == "unknown"
-        if release.receipt is not None and not unsettled and not forged:
-            return True
-        who = self.random.choice(EVERYBODY) if forged else "boss" if unsettled else release.released_by
-        receipt = Receipt(
-            status=self.random.choice(("executed", "failed", "unknown")),
-            receipt_by=self.random.choice((who, "gw")) if forged else who,
-            receipt_at=self.next
-            - (timedelta(hours=2) if forged and self.random.random() < 0.2 else timedelta()),
-            reason="seen in the log" if unsettled else None,
-        )
-        made = release.replace(receipt=receipt)
-        return self.commit({path: yaml_text.dumps_release(made)}, who, "receipt")
+    def answer(self) -> bool:
+        """A receipt by who released it or, where that is not known, by an admin."""
+        made = self.making.answer()
+        return self.commit(made[0], made[1], "receipt") if made else True
 
     def mend(self) -> bool:
         """Somebody, an admin or not, brings a release back to what it legally was, or to something near it."""
@@ -241,78 +193,21 @@ class Uses:
         return True
 
     def forge(self) -> bool:
-        """A release that nobody may make, or damage to one."""
-        ways: list[Callable[[], dict[str, bytes | File | None] | None]] = [
-            self.by_nobody, self.edited, self.gone, self.elsewhere, self.untimely, self.spoiled, self.undecided,
-        ]  # fmt: skip
-        way = self.random.choice([*ways, None])
-        if way is None:
-            return self.answer(forged=True)
-        changes = way()
-        return self.commit(changes, self.random.choice(EVERYBODY), way.__name__) if changes else True
-
-    def anew(self, **more: object) -> dict[str, bytes | File | None] | None:
-        record = self.decided()
-        if record is None or self.standing(record.escalation_id):
-            return None
-        made = self.release(record, "gw", "T", self.next).replace(**more)
-        return self.written(record, made)
-
-    def by_nobody(self) -> dict[str, bytes | File | None] | None:
-        return self.anew(released_by=self.random.choice(EVERYBODY))
-
-    def untimely(self) -> dict[str, bytes | File | None] | None:
-        return self.anew(released_at=self.next + self.random.choice((-1, 1)) * timedelta(hours=1))
-
-    def edited(self) -> dict[str, bytes | File | None] | None:
-        if (there := self.released()) is None:
-            return None
-        path, _, release = there
-        more = self.random.choice(({"release_id": "other"}, {"outcome": "redacted"}, {"receipt": None}))
-        made = release.replace(**more)
-        return {path: yaml_text.dumps_release(made)} if made != release else None
-
-    def gone(self) -> dict[str, bytes | File | None] | None:
-        return {there[0]: None} if (there := self.released()) else None
-
-    def elsewhere(self) -> dict[str, bytes | File | None] | None:
-        found = self.released() or None
-        if found is None:
-            made = self.anew() or {}
-            return {path.replace("/11/", "/10/"): data for path, data in made.items()}
-        moved = found[0].replace("/11/", "/12/")
-        return {moved: found[1], found[0]: None if self.random.random() < 0.5 else found[1]}
-
-    def spoiled(self) -> dict[str, bytes | File | None] | None:
-        found = self.released()
-        if found is None:
-            return {
-                path: b"# a release\n" + data
-                for path, data in (self.anew() or {}).items()
-                if isinstance(data, bytes)
-            }
-        path, file, _ = found
-        return {path: self.random.choice((b"no: release\n", ("100755", file[1]), b""))}
-
-    def undecided(self) -> dict[str, bytes | File | None] | None:
-        """A release of what was denied, is open, or never was."""
-        name = self.random.choice(
-            [name for name in (*NAMES, "esc_none") if name == "esc_none" or self.folders[name].record is None]
-        )
-        if self.standing(name) or name == "esc_none":
-            return None
-        made = Release.parse({"escalation_id": name, "outcome": "approved", "resolved_at": self.next,
-                                       "release_id": "T", "released_by": "gw", "released_at": self.next})  # fmt: skip
-        return {f"{layout.RELEASED}/{self.next:%Y/%m/%d}/{name}.yaml": yaml_text.dumps_release(made)}
+        """A release or receipt that hardly anybody may make, or damage to one."""
+        made = self.making.forged(EVERYBODY)
+        return self.commit(made[1], self.random.choice(EVERYBODY), made[0]) if made else True
 
     def merge(self) -> bool:
         """A release, or damage to one, that comes by a merge, however right it would be as a commit of the line."""
-        side, there = self.tale.side(), self.released()
-        changes = {there[0]: None} if there and self.random.random() < 0.5 else self.anew()
+        side = self.tale.side()
+        made = self.making.use()
+        changes: Mapping[str, object] = made[0] if made else {}
+        if (there := sorted(self.making.files)) and self.random.random() < 0.5:
+            changes = {self.random.choice(there): None}
         if not changes:
             return True
         [path] = changes
-        name = layout.released_id(path) or ""
+        name = use_rules.id_of(path) or ""
         carried = self.tale.put(side, changes, "gw")
         # Without a step of its own the line would go along the side.
         self.merged += 1
@@ -333,7 +228,7 @@ class Uses:
         found = {
             path: release
             for path, file in self.main.files.items()
-            if layout.released_id(path) and (release := self.read(file))
+            if use_rules.id_of(path) and (release := self.read(file))
         }
         is_early = random.random() < 0.1
         if not found or any(layout.month_of(path) != "2026/11" for path in found):
@@ -344,15 +239,14 @@ class Uses:
             ) + timedelta(days=1)
         chosen = sorted(path for path in found if random.random() < 0.8 or found[path].closed_at is None)
         who = random.choice((*ADMINS, *ADMINS, "gw"))
-        held = [(layout.released_id(path) or "", tale.graph.data(self.main.files[path])) for path in chosen]
+        held = [(use_rules.id_of(path) or "", tale.graph.data(self.main.files[path])) for path in chosen]
         forged = random.choice((None, None, None, "edited", "left out", "stays"))
         if forged == "edited":
             held = [(name, data.replace(b"outcome: approved", b"outcome: redacted")) for name, data in held]
         if not held:
             return True
         number = layout.last_archives(self.main.files).get("released/2026/11", 0) + 1
-        made = hostile.archive("2026/11", number, held[1:] if forged == "left out" else held)
-        files = {path.replace("/resolved/", "/released/"): data for path, data in made.items()}
+        files = hostile.archive("2026/11", number, held[1:] if forged == "left out" else held, "released")
         if forged == "left out" and len(held) == 1:
             return True
         kept = chosen[:1] if forged == "stays" else []

@@ -67,7 +67,7 @@ class CarriedCommits:
             difference = self._commits.difference(side)
             acts = len(commit.parents) < 2 and self._acts(difference)
             if len(commit.parents) < 2:
-                self._releases.refuse(commit._replace(changes=difference.changes), difference.changes)
+                self._releases.refuse(commit, difference.changes, is_carried=True)
             moves = len(commit.parents) < 2 and (bool(difference.changes) or difference.unsound is not None)
             if acts or said:
                 self._authors.people(commit, now, acts=acts, newest=side.newest)

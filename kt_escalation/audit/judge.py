@@ -212,6 +212,7 @@ class Judge:
         policies = [change for change in commit.changes if is_policy(change.path)]
         tampered = any(change.old and layout.archive_at(change.path) for change in commit.changes)
         released = parts.releases.changed(commit.changes)
+        parts.releases.archived(commit.changes)
         acts = bool(
             policies or tampered or (difference.changes if self._scope.only is None else changed or released)
         )
@@ -257,7 +258,7 @@ class Judge:
         acted = False
         if difference.changes:
             self.tally.merges += 1
-            parts.releases.refuse(commit._replace(changes=difference.changes), difference.changes)
+            parts.releases.refuse(commit, difference.changes)
         if len(commit.parents) > 2:
             if difference.changes or said:
                 self._octopus(commit, difference)

@@ -7,10 +7,12 @@ decision counts only from the commit of the line that brought it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from ..git.objects import FILE
+from ..model import archive_file
 from ..model.record import Record
 from ..model.release import Release
 from ..model.vocabulary import MAX_BYTES, RELEASING
@@ -25,7 +27,7 @@ from ..storage.interface import Entry
 from ..storage.snapshot import GitSnapshot
 from ..storage.trees import FileChange
 from .commit_contents import CommitContents
-from .findings import Findings
+from .findings import Findings, key
 from .judged_line import JudgedLine
 from .known_records import KnownRecords
 from .messages import Brought
@@ -136,12 +138,12 @@ class Releases:
     def _at_any_time(self, name: str) -> _Usable | None:
         """A decision from before the mark without a time limit.
 
-        The decisions in the store's first commit cannot be proved.
+        The decisions of the store's first commit cannot be proved.
         """
         base = self._records.base
         entry = base.find(name) if base is not None else None
         began = self._began()
-        if not isinstance(entry, Entry) or began is None or began.has(name):
+        if not isinstance(entry, Entry) or began is None or is_decided(began, name):
             return None
         record = entry.record
         end, until = record.resolution, record.requires.valid_for
@@ -175,17 +177,34 @@ class Releases:
         self._tally.imported += len(self.changed(changes))
         self.usable.clear()
 
-    def refuse(self, commit: Commit, changes: Sequence[FileChange]) -> None:
+    def refuse(self, commit: Commit, changes: Sequence[FileChange], *, is_carried: bool = False) -> None:
         """Note the releases that a merge or a carried commit changes.
 
-        Only plain commits on the line may change them.
+        Only plain commits on the line may change them. What a merge leaves out of a carried commit is not on
+        the line, so it makes no release illegal.
         """
         for name, some in self.changed(changes).items():
-            self._blame(name, commit, some[0].path, ON_THE_LINE)
+            if is_carried:
+                found = self._findings.find(commit, some[0].path, ON_THE_LINE, name)
+                self._findings.healed.add(key(found))
+            else:
+                self._blame(name, commit, some[0].path, ON_THE_LINE)
         for change in changes:
             archive = layout.archive_at(change.path)
             if archive is not None and archive.kind == "released":
                 self._findings.find(commit, change.path, ON_THE_LINE)
+        if not is_carried:
+            self.archived(changes)
+
+    def archived(self, changes: Iterable[FileChange]) -> None:
+        """Note the ids in new archives of releases. A forged one, too, says that a decision was used."""
+        for change in changes:
+            archive = layout.archive_at(change.path)
+            if archive is None or archive.kind != "released" or not archive.is_ids or change.new is None:
+                continue
+            [found] = self._store.repository.objects.get([change.new], archive_file.MAX_ARCHIVE)
+            with suppress(archive_file.BadArchive):
+                self._used.update(map(hash, archive_file.read_ids(found.data or b"") if found else ()))
 
     def judge(
         self, commit: Commit, now: Policies, changed: Mapping[str, list[FileChange]], brought: list[Brought]
@@ -311,6 +330,12 @@ def reopening_in(state: State | None) -> Record | None:
     """The record in a state if it reopens another one."""
     record = state.record if state is not None else None
     return record if record is not None and record.reopens is not None else None
+
+
+def is_decided(began: GitSnapshot, name: str) -> bool:
+    """Whether a record was resolved when the store began. One that was open is decided by steps that can be proved."""
+    record = lookup.record_of(began, name)
+    return record is not None and record.resolution is not None
 
 
 def is_kept(until: datetime, newest: datetime) -> bool:

@@ -28,7 +28,7 @@ from ..storage.trees import Trees
 from . import milestones
 from .commit_contents import LONG_AGO, CommitContents
 from .mark import Mark, PolicyMark
-from .releases import KEPT_FOR, Kept, is_kept
+from .releases import KEPT_FOR, Kept, is_decided, is_kept
 from .scope import Scope
 
 # Policies that change more often are not guessed, as that takes longer than it saves.
@@ -120,7 +120,7 @@ def _usable(
             continue
         if record.resolution is None or record.resolution.outcome not in RELEASING:
             continue
-        if snapshot.has_release(name) or began.has(name):
+        if snapshot.has_release(name) or is_decided(began, name):
             continue
         at = milestones.first(line, lambda commit, path=path: _has_file(contents, commit, path))  # type: ignore[misc]
         landed = commits.header(contents.store, line[at]).committed_at
