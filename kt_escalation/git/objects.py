@@ -72,11 +72,18 @@ class Objects:
         found: list[Object | None] = []
         with self._asking() as process:
             for some in chunks(names, REQUESTS_AT_ONCE):
+                if largest is None:
+                    # Each request costs git and us a switch of processes, so nobody asks for sizes first.
+                    self._send(process, [f"contents {name}" for name in some])
+                    found += [self._whole(process, name) for name in some]
+                    continue
                 heads = self._heads(process, some)
-                wanted = [head for head in heads if head and (largest is None or head.size <= largest)]
+                wanted = [head for head in heads if head and head.size <= largest]
                 self._send(process, [f"contents {head.oid}" for head in wanted])
-                contents = {head.oid: self._contents(process, head) for head in wanted}
-                found += [Object(h.oid, h.kind, h.size, contents.get(h.oid)) if h else None for h in heads]
+                whole = {head: self._whole(process, head.oid) for head in wanted}
+                if gone := next((head.oid for head in wanted if whole[head] is None), None):
+                    raise GitFailed(command="cat-file", words=f"{gone} was there and is not any more")
+                found += [whole.get(head, head) if head else None for head in heads]
         return found
 
     def id_of(self, name: str) -> str | None:
@@ -128,15 +135,15 @@ class Objects:
             return None
         raise GitFailed(command="cat-file", words=f"its answer to {name!r} is {os.fsdecode(line)[:200]!r}")
 
-    def _contents(self, process: Underway, head: Object) -> bytes:
-        line = self._line(process)
-        if line != f"{head.oid} {head.kind} {head.size}".encode():
-            words = f"{head.oid} was there and is not any more: {os.fsdecode(line)[:200]}"
-            raise GitFailed(command="cat-file", words=words)
+    def _whole(self, process: Underway, name: str) -> Object | None:
+        """An object with its bytes; None if it is missing."""
+        head = self._head(process, name)
+        if head is None:
+            return None
         data = self._take(process, head.size)
         if self._take(process, 1) != b"\n":
             raise GitFailed(command="cat-file", words=f"{head.oid} is longer than it said")
-        return data
+        return head._replace(data=data)
 
     def _send(self, process: Underway, requests: Sequence[str]) -> None:
         odd = next((request for request in requests if "\n" in request), None)

@@ -31,18 +31,19 @@ class Refs(Git):
         If there is no such ref, git would also accept a tag called `refs/heads/main` (gitrevisions). This
         counts as no ref.
         """
-        oid = self._ref(ref) if ref.startswith("refs/") else ref
-        return self.objects.id_of(f"{oid}^{{commit}}") if oid and not is_odd(oid) else None
+        if ref.startswith("refs/"):
+            return self._ref(ref, "^{commit}")
+        return None if is_odd(ref) else self.objects.id_of(f"{ref}^{{commit}}")
 
-    def _ref(self, ref: str) -> str | None:
-        """The object id of a full ref, or None if no ref has exactly this name."""
+    def _ref(self, ref: str, peeled: str = "") -> str | None:
+        """The id of the object of a full ref, ``peeled`` as in gitrevisions. None if no ref has exactly this name."""
         if is_odd(ref):
             return None
-        found, *alike = self.objects.ids_of([ref, *(rule.format(ref) for rule in _MEANT_AS_WELL)])
-        if found is None or not any(alike):
+        found, *alike = self.objects.ids_of([f"{ref}{peeled}", *(rule.format(ref) for rule in _MEANT_AS_WELL)])
+        if not any(alike):
             return found
         done = self._asked("show-ref", "--verify", "--hash", "--", ref, fine=(0, 1, 128))
-        return done.text if done.status == 0 else None
+        return self.objects.id_of(f"{done.text}{peeled}") if done.status == 0 else None
 
     def commit_of(self, rev: str) -> str | None:
         """The commit for a revision as a user writes it (gitrevisions), or None if there is none.
