@@ -19,7 +19,7 @@ from strategies import records
 from kt_escalation.model import pydantic_schema
 from kt_escalation.model.record import Draft, Fallback, Record, Route
 from kt_escalation.model.release import Release
-from kt_escalation.model.value import Invalid, Value, checker, parse, plain
+from kt_escalation.model.value import InvalidValue, Value, checker, parse, plain
 from kt_escalation.policies.roster import Roster
 from kt_escalation.policies.settings import Settings
 from kt_escalation.policies.waivers import Waivers
@@ -131,7 +131,7 @@ def agreed(kind: Any, value: Any) -> Any:
         checked = None
     try:
         validated = pydantic_schema.validate(kind, value)
-    except Invalid as error:
+    except InvalidValue as error:
         assert error.faults, value
         validated = None
     assert type(checked) is type(validated), value
@@ -172,7 +172,7 @@ def test_any_record_may_be_odd(record: Record, data: st.DataObject) -> None:
 
 
 def test_what_does_not_fit_is_named_with_all_its_faults() -> None:
-    with pytest.raises(Invalid) as raised:
+    with pytest.raises(InvalidValue) as raised:
         parse(Draft, {"reason_code": "a b", "severity": "worst", "surplus": 1, "labels": {"k": 5}})
     assert {path for path, _ in raised.value.faults} == {
         ("reason_code",),
@@ -189,7 +189,7 @@ def test_a_value_is_frozen() -> None:
         value.team_id = "u"  # type: ignore[misc]
     with pytest.raises(AttributeError):
         del value.team_id
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidValue):
         Fallback(team_id="t", user_id="u")
     assert value == Fallback(team_id="t")
     assert hash(value) == hash(Fallback(team_id="t"))

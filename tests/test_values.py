@@ -22,7 +22,7 @@ from strategies import times as moments
 from kt_escalation.git.push_result import PushAnswer, classify
 from kt_escalation.model import ids, text, times
 from kt_escalation.model.record import Draft
-from kt_escalation.model.value import Invalid
+from kt_escalation.model.value import InvalidValue
 from kt_escalation.policies.settings import Claims
 from kt_escalation.storage.commit_message import Message
 
@@ -110,7 +110,7 @@ def test_what_is_no_duration_is_refused(bad: str) -> None:
 
 @pytest.mark.parametrize("bad", ["1w", -1, 1.5, True, 10**15, 10**30], ids=repr)
 def test_a_lease_that_is_no_duration_is_a_fault_of_the_settings(bad: object) -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidValue):
         Claims.parse({"lease": bad})
 
 
@@ -118,7 +118,7 @@ def test_a_lease_that_is_no_duration_is_a_fault_of_the_settings(bad: object) -> 
 def test_a_lease_in_seconds_is_a_fault_or_can_be_written_and_read_again(seconds: int) -> None:
     try:
         lease = Claims.parse({"lease": seconds}).lease
-    except Invalid:
+    except InvalidValue:
         return
     assert lease is not None
     assert times.parse_duration(times.format_duration(lease)) == timedelta(seconds=seconds)
@@ -160,7 +160,7 @@ def test_an_escalation_id_is_a_safe_file_name(name: str, good: bool) -> None:
     accepted = True
     try:
         Draft(reason_code="a", escalation_id=name)
-    except Invalid:
+    except InvalidValue:
         accepted = False
     assert accepted is good
 

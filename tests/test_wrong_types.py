@@ -14,7 +14,7 @@ import pytest
 from kt_escalation import Store
 from kt_escalation.errors import BadInput, KtError
 from kt_escalation.model import record, release
-from kt_escalation.model.value import Invalid, Value
+from kt_escalation.model.value import InvalidValue, Value
 from kt_escalation.policies import policy_file, roster, settings, waivers
 from kt_escalation.testing import MemoryRemote
 
@@ -137,6 +137,6 @@ def test_what_is_wrong_with_a_key_is_said_in_words_of_kt(model: type[Value]) -> 
             with contextlib.suppress(BadInput):
                 try:
                     model.parse({key: odd})
-                except Invalid as error:
+                except InvalidValue as error:
                     said |= {what for _, what in error.faults}
     assert not {what for what in said if re.search(r"\b([Ii]nput|should|Keys|String|Value)\b|\^", what)}

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import BadInput
 from ..model import digests, ids
 from ..model.record import Action, Fallback
-from ..model.value import Invalid
+from ..model.value import InvalidValue
 from ..model.vocabulary import CATEGORIES, MAX_NAME, MAX_TEXT, Category, Outcome, parse_outcome
 from ..policies.waivers import Waiver, is_rule
 
@@ -85,7 +85,7 @@ def waiver(commit: str, rule: str, path: str, reason: str) -> Waiver:
         )
     try:
         return Waiver(commit=commit, rule=rule, path=path, reason=words(reason, "the reason"))
-    except Invalid as error:
+    except InvalidValue as error:
         raise BadInput(problem=str(error)) from None
 
 
@@ -94,7 +94,7 @@ def action_digest(kind: str, name: str, given: Any, key: bytes | None = None) ->
     found = digests.of_action(kind, name, given, key)
     try:
         return Action(kind=kind, name=name, digest=found).digest
-    except Invalid as error:
+    except InvalidValue as error:
         raise BadInput(problem=str(error)) from None
 
 

@@ -39,7 +39,9 @@ class Refs(Git):
         """The id of the object of a full ref, ``peeled`` as in gitrevisions. None if no ref has exactly this name."""
         if is_odd(ref):
             return None
-        found, *alike = self.objects.ids_of([f"{ref}{peeled}", *(rule.format(ref) for rule in _MEANT_AS_WELL)])
+        found, *alike = self.objects.ids_of(
+            [f"{ref}{peeled}", *(rule.format(ref) for rule in _MEANT_AS_WELL)]
+        )
         if not any(alike):
             return found
         done = self._asked("show-ref", "--verify", "--hash", "--", ref, fine=(0, 1, 128))

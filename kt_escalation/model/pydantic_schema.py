@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import core_schema
 
 from . import forms
-from .value import Invalid, KeyFault, Rule, Value, hints, plain
+from .value import Constraint, InvalidValue, KeyFault, Value, hints, plain
 
 #: What each pattern requires, in words.
 _FORMS = {
@@ -48,14 +48,14 @@ _TYPES = {
 
 
 def validate(hint: Any, value: object) -> Any:
-    """The value of a type. Raises Invalid, which names all that is wrong."""
+    """The value of a type. Raises InvalidValue, which names all that is wrong."""
     try:
         return _adapter(hint).validate_python(value)
     except ValidationError as error:
         raise invalid(error) from None
 
 
-def invalid(error: ValidationError) -> Invalid:
+def invalid(error: ValidationError) -> InvalidValue:
     """Pydantic's errors in kt's words."""
     said: list[KeyFault] = []
     for finding in error.errors(include_url=False, include_input=False):
@@ -76,7 +76,7 @@ def invalid(error: ValidationError) -> Invalid:
         elif finding["type"] == "literal_error":
             what = f"must be {finding['ctx']['expected']}"
         said.append((finding["loc"], what))
-    return Invalid(said)
+    return InvalidValue(said)
 
 
 def json_schema(hint: Any) -> dict[str, Any]:
@@ -89,20 +89,20 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint, config=ConfigDict(strict=True))
 
 
-def with_rule(rule: Rule, schema: Any) -> Any:
-    """A type's schema with one rule more."""
-    if rule.core is not None:
+def constrained(one: Constraint, schema: Any) -> Any:
+    """A type's schema with one constraint more."""
+    if one.core is not None:
         # Pydantic itself checks it, and its errors have the figures.
-        schema = {**schema, **{key: item for key, item in rule.core.items() if item is not None}}
-    elif rule.check is not None:
+        schema = {**schema, **{key: item for key, item in one.core.items() if item is not None}}
+    elif one.check is not None:
         make = (
             core_schema.no_info_before_validator_function
-            if rule.before
+            if one.before
             else core_schema.no_info_after_validator_function
         )
-        schema = make(rule.check, schema)
-    if rule.write is not None:
-        schema["serialization"] = core_schema.plain_serializer_function_ser_schema(rule.write)
+        schema = make(one.check, schema)
+    if one.write is not None:
+        schema["serialization"] = core_schema.plain_serializer_function_ser_schema(one.write)
     return schema
 
 

@@ -15,7 +15,7 @@ from .edit_schema import check_schema
 from .json_value import check_json
 from .text import has_hidden
 from .times import format_duration, format_time, parse_duration, parse_time
-from .value import ListOf, Rule, Value, between, form, length, plain
+from .value import Constraint, ListOf, Value, between, form, length, plain
 from .vocabulary import (
     AMENDING,
     LONGEST,
@@ -87,15 +87,15 @@ def _amended(value: Any) -> Any:
     return value
 
 
-_TEXT, _LINE = Rule(_said), Rule(_one_line)
+_TEXT, _LINE = Constraint(_said), Constraint(_one_line)
 
 Time = Annotated[
     datetime,
-    Rule(_parse_time, before=True, write=format_time, json={"type": "string", "format": "date-time"}),
+    Constraint(_parse_time, before=True, write=format_time, json={"type": "string", "format": "date-time"}),
 ]
 Duration = Annotated[
     timedelta,
-    Rule(
+    Constraint(
         _parse_duration,
         before=True,
         write=format_duration,
@@ -112,14 +112,14 @@ Name = Annotated[str, length(1, MAX_NAME)]
 Text = Annotated[str, length(1, MAX_TEXT), _TEXT]
 Summary = Annotated[str, length(1, MAX_SUMMARY), _LINE]
 ReasonCode = Annotated[str, form(forms.REASON_CODE), length(0, 128)]
-Context = Annotated[dict[str, Any], Rule(_context)]
+Context = Annotated[dict[str, Any], Constraint(_context)]
 ActionDigest = Annotated[str, form(forms.ACTION_DIGEST)]
 ValueDigest = Annotated[str, form(forms.VALUE_DIGEST)]
 MediaType = Annotated[str, form(forms.MEDIA_TYPE)]
-EditSchema = Annotated[dict[str, Any], Rule(_edit_schema)]
+EditSchema = Annotated[dict[str, Any], Constraint(_edit_schema)]
 # True and 1.0 equal 1 in Python, but they are different YAML.
-TrueAlone = Annotated[Literal[True], Rule(_true, before=True)]
-SchemaVersion = Annotated[Literal[1, 2], Rule(_whole_number, before=True)]
+TrueAlone = Annotated[Literal[True], Constraint(_true, before=True)]
+SchemaVersion = Annotated[Literal[1, 2], Constraint(_whole_number, before=True)]
 Labels = Annotated[
     dict[Annotated[str, length(1, MAX_KEY), _LINE], Annotated[str, length(0, MAX_NAME)]],
     length(0, MAX_LABELS),
@@ -196,7 +196,7 @@ class Amendment(Value):
 
     media_type: MediaType
     digest: ValueDigest
-    value: Annotated[Any, Rule(_amended)] = None
+    value: Annotated[Any, Constraint(_amended)] = None
 
     def check(self) -> None:
         if self.value is not None and digests.of_value(self.value) != self.digest:

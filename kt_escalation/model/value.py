@@ -2,7 +2,7 @@
 
 What fits is checked here, by plain functions, because loading pydantic takes longer than most commands' own work.
 What does not fit goes to pydantic (`model.pydantic_schema`), which names everything that is wrong with it. Both
-take the types and the rules from the same declarations.
+take the types and the constraints from the same declarations.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 KeyFault = tuple[tuple[str | int, ...], str]
 
 
-class Invalid(ValueError):
+class InvalidValue(ValueError):
     """A value does not fit its type. The message is one line; ``faults`` has each key with what is wrong with it."""
 
     def __init__(self, faults: Sequence[KeyFault]) -> None:
@@ -46,11 +46,11 @@ class Invalid(ValueError):
         self.faults = faults
 
 
-class Rule:
-    """One rule of a type, as metadata of `Annotated`.
+class Constraint:
+    """One constraint of a type, as metadata of `Annotated`.
 
     ``check`` returns the value, which it may convert, or raises ValueError. It runs after the check of the type
-    itself, or ``before`` it. ``core`` are the same rule's keys in pydantic's schema, ``json`` the JSON Schema of the
+    itself, or ``before`` it. ``core`` are the same constraint as keys of pydantic's schema, ``json`` the JSON Schema of the
     whole type, ``write`` the function that makes its values plain again.
     """
 
@@ -66,15 +66,15 @@ class Rule:
         self.check, self.before, self.core, self.json, self.write = check, before, core, json, write
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
-        from .pydantic_schema import with_rule
+        from .pydantic_schema import constrained
 
-        return with_rule(self, handler(source))
+        return constrained(self, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Callable[[Any], Any]) -> Any:
         return handler(schema) if self.json is None else dict(self.json)
 
 
-def form(pattern: str) -> Rule:
+def form(pattern: str) -> Constraint:
     """The whole text has this form."""
 
     def check(text: str) -> str:
@@ -82,10 +82,10 @@ def form(pattern: str) -> Rule:
             raise ValueError("has another form")
         return text
 
-    return Rule(check, core={"pattern": pattern})
+    return Constraint(check, core={"pattern": pattern})
 
 
-def length(least: int, most: int | None = None) -> Rule:
+def length(least: int, most: int | None = None) -> Constraint:
     """It has ``least`` to ``most`` characters or items."""
 
     def check(value: Any) -> Any:
@@ -93,7 +93,7 @@ def length(least: int, most: int | None = None) -> Rule:
             raise ValueError("is too long or too short")
         return value
 
-    return Rule(check, core={"min_length": least or None, "max_length": most})
+    return Constraint(check, core={"min_length": least or None, "max_length": most})
 
 
 def _as_tuple(value: object) -> object:
@@ -101,12 +101,12 @@ def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-AS_TUPLE = Rule(_as_tuple, before=True)
+AS_TUPLE = Constraint(_as_tuple, before=True)
 #: As many values of one type as there are, in order.
 ListOf = Annotated[tuple[_T, ...], AS_TUPLE]
 
 
-def between(least: int, most: int | None = None) -> Rule:
+def between(least: int, most: int | None = None) -> Constraint:
     """The number is ``least`` to ``most``."""
 
     def check(number: int) -> int:
@@ -114,7 +114,7 @@ def between(least: int, most: int | None = None) -> Rule:
             raise ValueError("is too large or too small")
         return number
 
-    return Rule(check, core={"ge": least, "le": most})
+    return Constraint(check, core={"ge": least, "le": most})
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, eq_default=False)
@@ -140,7 +140,7 @@ class Value:
 
     @classmethod
     def parse(cls, value: object) -> Self:
-        """The value in a mapping of plain values. Raises Invalid, which names all that is wrong."""
+        """The value in a mapping of plain values. Raises InvalidValue, which names all that is wrong."""
         found: Self = parse(cls, value)
         return found
 
@@ -202,7 +202,7 @@ def plain(part: Any) -> Any:
 
 
 def parse(hint: Any, value: object) -> Any:
-    """The value of a type. Raises Invalid, which names all that is wrong."""
+    """The value of a type. Raises InvalidValue, which names all that is wrong."""
     try:
         return checker(hint)(value)
     except ValueError:
@@ -222,7 +222,7 @@ def checker(hint: Any) -> Check:
     """The function that checks and converts values of a type. It raises ValueError, which need not say why."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _with_rules(checker(hint.__origin__), hint.__metadata__)
+        return _constrained(checker(hint.__origin__), hint.__metadata__)
     if origin in (Union, UnionType):
         [arm] = [one for one in arguments if one is not NoneType]
         return _or_none(checker(arm))
@@ -239,9 +239,9 @@ def checker(hint: Any) -> Check:
     return _value(hint) if issubclass(hint, Value) else _exactly(hint)
 
 
-def _with_rules(check: Check, rules: Sequence[Rule]) -> Check:
-    before = [rule.check for rule in reversed(rules) if rule.check and rule.before]
-    after = [rule.check for rule in rules if rule.check and not rule.before]
+def _constrained(check: Check, constraints: Sequence[Constraint]) -> Check:
+    before = [one.check for one in reversed(constraints) if one.check and one.before]
+    after = [one.check for one in constraints if one.check and not one.before]
 
     def checked(value: Any) -> Any:
         for one in before:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..model.record import Draft, Fallback
-from ..model.value import Invalid
+from ..model.value import InvalidValue
 from .routing import PackFault, parse_routing
 
 _AS_THEY_ARE = ("request_id", "agent_id", "session_id", "config_version", "reason_code")
@@ -90,7 +90,7 @@ def from_record(value: object, *, provider: str | None = None, model: str | None
 def _draft(values: Mapping[str, Any]) -> Draft:
     try:
         draft = Draft.parse(values)
-    except Invalid as error:
+    except InvalidValue as error:
         raise BadDraft(str(error)) from None
     for key in ("prompt", "raw_prompt", "messages"):
         if key in (draft.event_context or {}):

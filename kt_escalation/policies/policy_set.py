@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ..errors import BrokenPolicies
 from ..model.record import Route
-from ..model.value import Invalid, Value
+from ..model.value import InvalidValue, Value
 from .policy_file import OURS, ROSTER, SETTINGS, WAIVERS, Fault, PolicyFile
 from .roster import Roster, ambiguities
 from .routing import Pack, PackFault, Tried, dotted, pack_schema, read_pack, route
@@ -115,7 +115,7 @@ def pack_fault(path: str, file: PolicyFile, fault: PackFault) -> Fault:
 def _read(kind: type[_M], path: str, file: PolicyFile, faults: list[Fault]) -> _M | None:
     try:
         return kind.parse(file.value)
-    except Invalid as error:
+    except InvalidValue as error:
         for where, problem in error.faults:
             faults.append(file.fault(path, where, f"{dotted(where)}: {problem}" if where else problem))
         return None

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Annotated, Literal
 
 from ..model.record import Line
-from ..model.value import AS_TUPLE, ListOf, Rule, Value, length
+from ..model.value import AS_TUPLE, Constraint, ListOf, Value, length
 from ..model.vocabulary import MAX_NAME
 
 Role = Literal["reviewer", "admin", "gateway", "auditor"]
@@ -45,9 +45,9 @@ def is_forge(name: str) -> bool:
     return _FORGE.fullmatch(name) is not None
 
 
-Slug = Annotated[Line, Rule(_slug, json={"type": "string", "pattern": f"^{_SLUG.pattern}$"})]
-Email = Annotated[Line, Rule(_email, json={"type": "string", "pattern": "@", "maxLength": MAX_NAME})]
-Login = Annotated[Line, Rule(_login)]
+Slug = Annotated[Line, Constraint(_slug, json={"type": "string", "pattern": f"^{_SLUG.pattern}$"})]
+Email = Annotated[Line, Constraint(_email, json={"type": "string", "pattern": "@", "maxLength": MAX_NAME})]
+Login = Annotated[Line, Constraint(_login)]
 
 
 class Team(Value):

@@ -24,7 +24,7 @@ from ..model.record import (
     Route,
 )
 from ..model.times import format_time
-from ..model.value import Invalid, parse
+from ..model.value import InvalidValue, parse
 from ..model.vocabulary import (
     MAX_NOTED,
     MAX_RAISED,
@@ -104,7 +104,7 @@ def raise_(raisable: Raisable, new_id: str, actor: Actor, claim_id: str) -> Reco
         created = now
     try:
         raised_by = parse(Line, actor.name)
-    except Invalid as error:
+    except InvalidValue as error:
         raise BadInput(problem=f"raised_by: {error}") from None
     claim = new_claim(actor, claim_id, now, route.user_id) if route.user_id else None
     decided = {

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..model import canonical
 from ..model.record import Record
-from ..model.value import Invalid
+from ..model.value import InvalidValue
 from ..model.vocabulary import MAX_BYTES, MAX_DIGITS, SCHEMA_VERSION
 from ..policies.policy_file import OURS, PolicyFile
 from . import canonical_reader
@@ -63,7 +63,7 @@ def from_yaml(data: bytes) -> Record:
         raise Malformed(f"has schema_version {version}, newer than this kt knows: upgrade kt")
     try:
         return Record.parse(value)
-    except Invalid as error:
+    except InvalidValue as error:
         raise Malformed(str(error)) from None
 
 
@@ -83,7 +83,7 @@ def load_release(data: bytes) -> Release:
         raise Malformed("is not a mapping")
     try:
         release = Release.parse(value)
-    except Invalid as error:
+    except InvalidValue as error:
         raise Malformed(str(error)) from None
     if dumps_release(release) != data:
         raise Malformed("is not in canonical form")
