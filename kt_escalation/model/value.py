@@ -77,8 +77,13 @@ class Constraint:
 def form(pattern: str) -> Constraint:
     """The whole text has this form."""
 
+    compiled: re.Pattern[str] | None = None
+
     def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
+        nonlocal compiled
+        # Not before it is needed: compiling all forms takes some milliseconds.
+        compiled = compiled or re.compile(pattern)
+        if compiled.fullmatch(text) is None:
             raise ValueError("has another form")
         return text
 
@@ -240,18 +245,15 @@ def checker(hint: Any) -> Check:
 
 
 def _constrained(check: Check, constraints: Sequence[Constraint]) -> Check:
-    before = [one.check for one in reversed(constraints) if one.check and one.before]
-    after = [one.check for one in constraints if one.check and not one.before]
+    for one in constraints:
+        if one.check is not None:
+            # The last one to come before the type's own check is the first to run.
+            check = _after(one.check, check) if one.before else _after(check, one.check)
+    return check
 
-    def checked(value: Any) -> Any:
-        for one in before:
-            value = one(value)
-        value = check(value)
-        for one in after:
-            value = one(value)
-        return value
 
-    return checked
+def _after(first: Check, then: Check) -> Check:
+    return lambda value: then(first(value))
 
 
 def _or_none(check: Check) -> Check:
