@@ -142,13 +142,10 @@ class Decision:
         """The decision as JSON values, flat."""
         from .model.value import plain
 
-        amendment = plain(self.amendment) if self.amendment else None
+        names = ("escalation_id", "request_id", "outcome", "release")
         return {
-            "escalation_id": self.escalation_id,
-            "request_id": self.request_id,
-            "outcome": self.outcome,
-            "release": self.release,
-            "amendment": amendment,
+            **{name: getattr(self, name) for name in names},
+            "amendment": plain(self.amendment) if self.amendment else None,
             "digest": self.digest,
             "reason": self.reason,
             "by": list(self.by),
@@ -169,6 +166,13 @@ class Received:
     commit: str | None
     changed: bool
     warnings: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The receipt and its commit as JSON values."""
+        from .model.value import plain
+
+        names = ("escalation_id", "release_id", "receipt", "commit", "changed")
+        return {name: getattr(self, name) for name in names} | {"receipt": plain(self.receipt)}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
 from ..errors import BadInput, KtError
-from ..model.value import plain
 from . import answers
 from .answers import Answer, Refused
 from .measures import Measures
@@ -183,14 +182,7 @@ def _uses(app: FastAPI, service: Service) -> None:
             result_digest=given.get("result_digest"),
             reason=given.get("reason"),
         )
-        answer = {
-            "escalation_id": found.escalation_id,
-            "release_id": found.release_id,
-            "receipt": plain(found.receipt),
-            "commit": found.commit,
-            "changed": found.changed,
-        }
-        return _json(Answer(200, answer, {}))
+        return _json(Answer(200, found.as_json(), {}))
 
     @app.delete("/v1/reviews/{escalation_id}", responses=_documented(*_ALL))
     async def withdraw(

@@ -141,8 +141,7 @@ class Log(Git):
 
         Files that match ``leave_out`` (gitglossary, *pathspec*, glob) are not searched.
         """
-        inside = "".join(f"\\{char}" if char in "*?[\\" else char for char in folder)
-        where = [f":(top,literal){folder}", f":(top,glob,exclude){inside}/{leave_out}"]
+        where = [f":(top,literal){folder}", f":(top,glob,exclude){in_glob(folder)}/{leave_out}"]
         done = self._asked(
             "grep", "-G", "-a", "-z", "--full-name", "-e", pattern, commit, "--", *where, fine=(0, 1)
         )
@@ -160,6 +159,11 @@ class Log(Git):
         done = self._asked("merge-tree", *options, one, other, fine=(0, 1))
         tree, *files = os.fsdecode(done.out).split("\0")
         return (tree if done.status == 0 else None), sorted(filter(None, files))
+
+
+def in_glob(path: str) -> str:
+    """A path in a glob, with its special characters escaped."""
+    return "".join(f"\\{char}" if char in "*?[\\" else char for char in path)
 
 
 def _commits(answer: Iterator[bytes]) -> Iterator[Commit]:

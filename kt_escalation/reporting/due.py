@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..model.deadlines import claim_by, resolve_by
 from ..model.event import DUE, Event
 from ..model.times import format_time, parse_time
+from .timeline import told_of
 
 if TYPE_CHECKING:
     from ..model.record import Record
@@ -59,14 +60,9 @@ def _notice(record: Record, commit: str, now: datetime, cursor: str) -> Event | 
         outcome=None,
         text=text,
         status=record.status,
-        severity=record.severity,
-        reason_code=record.reason_code,
-        request_id=record.request_id,
-        team_id=record.route.team_id,
-        user_id=record.route.user_id,
         cursor=cursor,
         claim=record.claim,
         claim_before=record.claim,
-        summary=record.summary,
         deadline=deadline,
+        **told_of(record),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from ..git.log import in_glob
 from ..model.vocabulary import MAX_BYTES
 
 BUNDLE, PACK, TEXTS = "store.bundle", "records.pack", "texts"
@@ -225,11 +226,10 @@ def steps(escalation_ids: Sequence[str], root: str, revision: str) -> str:
 def _files(escalation_ids: Sequence[str], root: str) -> str:
     """The possible files of a case, as git pathspecs quoted for a shell."""
     top = f"{root}/" if root else ""
-    inside = "".join(f"\\{char}" if char in "*?[\\" else char for char in top)
     return " \\\n  ".join(
         f"{shlex.quote(f':(top,literal){top}queue/{name}.yaml')} "
-        f"{shlex.quote(f':(top,glob){inside}queue/resolved/*/*/*/{name}.yaml')} "
-        f"{shlex.quote(f':(top,glob){inside}queue/released/*/*/*/{name}.yaml')}"
+        f"{shlex.quote(f':(top,glob){in_glob(top)}queue/resolved/*/*/*/{name}.yaml')} "
+        f"{shlex.quote(f':(top,glob){in_glob(top)}queue/released/*/*/*/{name}.yaml')}"
         for name in escalation_ids
     )
 

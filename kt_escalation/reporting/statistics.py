@@ -167,16 +167,8 @@ class _Reviewer:
     def row(self, key: str) -> ReviewerRow:
         decisions = sum(self.outcomes.values())
         share = self.outcomes["approved"] / decisions if decisions else None
-        return ReviewerRow(
-            key,
-            decisions,
-            self.outcomes,
-            share,
-            spans(self.to_decide),
-            self.second_reviews,
-            self.reversed,
-            self.holds,
-        )
+        counts = (self.second_reviews, self.reversed, self.holds)
+        return ReviewerRow(key, decisions, self.outcomes, share, spans(self.to_decide), *counts)
 
 
 #: The group that a record belongs to, by the kind of group. A period depends on the time of an event.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from ..errors import BadInput, GitFailed, LockTimeout, NotInHistory, RemoteUnreachable, ShallowClone
 from ..model import changes
@@ -262,7 +263,7 @@ def _happened(commit: Commit, before: Side, after: Side) -> tuple[changes.Happen
 def _event(
     step: _Step, index: int, happening: changes.Happening, before: Record | None, after: Record | None
 ) -> Event:
-    commit, shown = step.commit, after or before
+    commit = step.commit
     return Event(
         commit=commit.oid,
         at=commit.committed_at,
@@ -275,13 +276,17 @@ def _event(
         outcome=happening.outcome,
         text=happening.text,
         status=after.status if after else None,
-        severity=shown.severity if shown else None,
-        reason_code=shown.reason_code if shown else None,
-        request_id=shown.request_id if shown else None,
-        team_id=shown.route.team_id if shown else None,
-        user_id=shown.route.user_id if shown else None,
         cursor=str(step.cursor.at(step.escalation_id, index)),
         claim=after.claim if after else None,
         claim_before=before.claim if before else None,
-        summary=shown.summary if shown else None,
+        **told_of(after or before),
     )
+
+
+def told_of(record: Record | None) -> dict[str, Any]:
+    """What an event says of its record, by the event's keys. All are None without a record."""
+    said = {
+        name: getattr(record, name, None) for name in ("severity", "reason_code", "request_id", "summary")
+    }
+    route = record.route if record else None
+    return said | {name: getattr(route, name, None) for name in ("team_id", "user_id")}

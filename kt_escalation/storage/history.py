@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
-from ..git.log import Commit
+from ..git.log import Commit, in_glob
 from ..model.archive_file import BadArchive
 from ..model.progress import counted
 from ..model.record import Record
@@ -231,12 +231,7 @@ def release_pathspec(store: GitStore, escalation_id: str) -> str:
 
 
 def _in_days(store: GitStore, folder: str, escalation_id: str) -> str:
-    return f":(top,glob){_literal(store.full(folder))}/*/*/*/{escalation_id}{layout.SUFFIX}"
-
-
-def _literal(path: str) -> str:
-    """A path in a glob, with its special characters escaped."""
-    return "".join(f"\\{char}" if char in "*?[\\" else char for char in path)
+    return f":(top,glob){in_glob(store.full(folder))}/*/*/*/{escalation_id}{layout.SUFFIX}"
 
 
 def everywhere(store: GitStore, revision: str, escalation_id: str) -> list[str]:

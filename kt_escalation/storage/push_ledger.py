@@ -27,6 +27,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from ..errors import BadInput
+from .atomic_file import flush_folder
 
 NAME = "pushed"
 # The commit, the pusher (encoded as in a URL), and `+` for a new commit or `=` for one that was on a ref
@@ -79,11 +80,7 @@ class Ledger:
         finally:
             os.close(handle)
         if created:
-            folder = os.open(self._folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            flush_folder(self._folder)
 
     def who(self, commits: Collection[str]) -> dict[str, frozenset[str]]:
         """The pushers of each commit since it was last on no ref. Empty if no line names it.

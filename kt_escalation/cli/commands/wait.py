@@ -169,10 +169,7 @@ def receipt_command(**given: Any) -> None:
         found = store.receipt(given["escalation_id"], given["status"], **options)
     warn(*found.warnings)
     if given["as_json"]:
-        from ...model.value import plain
-
-        names = attributes(found, "escalation_id", "release_id")
-        put_json({**names, "receipt": plain(found.receipt), **attributes(found, "commit", "changed")})
+        put_json(found.as_json())
         return
     if found.changed:
         click.echo(f"{found.escalation_id} is {found.receipt.status}, in commit {(found.commit or '')[:12]}")
