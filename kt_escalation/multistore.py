@@ -101,46 +101,46 @@ def is_in_one(folder: str) -> bool:
     return True
 
 
-def one(
-    path: str,
-    wanted: Query,
-    *,
-    rev: str | None,
-    fetch: bool,
-    whole: bool,
-    marks: bool = False,
-    ask: float | None = None,
-    progress: Progress | None = None,
-) -> MergedListing:
-    """The page of one store. Its rows do not name the store. Raises as `ReadStore.rows`.
+@dataclass(frozen=True)
+class Reading:
+    """How stores are listed.
 
-    With ``ask`` the remote is asked for at most so many seconds (0: not at all). A store that is not fresh
-    gets an age.
+    ``whole`` adds the records as plain values, ``marks`` the open proposals. With ``ask`` the remotes are asked
+    for at most so many seconds together (0: not at all), and a store that is not fresh gets an age.
     """
-    with ReadStore.open(path, progress=progress) as store:
-        old = store.freshen(ask) if ask is not None else None
-        found = store.rows(wanted, rev=rev, fetch=fetch)
-        rows = _listed(None, store, found, whole, marks)
+
+    rev: str | None
+    fetch: bool
+    whole: bool
+    marks: bool = False
+    ask: float | None = None
+    progress: Progress | None = None
+
+    def read(
+        self, path: str, wanted: Query, ask: float | None, name: str | None = None
+    ) -> tuple[Rows, Sequence[Listed], str | None]:
+        """One store's rows, the same under the store's name, and its age if it is not fresh."""
+        with ReadStore.open(path, progress=self.progress) as store:
+            old = store.freshen(ask) if ask is not None else None
+            found = store.rows(wanted, rev=self.rev, fetch=self.fetch)
+            rows = found.page.rows
+            plain = found.plain() if self.whole else [None] * len(rows)
+            proposed = store.proposed(found.snapshot.revision) if self.marks and rows else {}
+            pairs = zip(rows, plain, strict=True)
+            listed = [Listed(name, row, record, proposed.get(row.escalation_id)) for row, record in pairs]
+        return found, listed, old
+
+
+def one(path: str, wanted: Query, how: Reading) -> MergedListing:
+    """The page of one store. Its rows do not name the store. Raises as `ReadStore.rows`."""
+    found, rows, old = how.read(path, wanted, how.ask)
     invalid = [(None, item) for item in found.invalid]
     ages = [(None, old)] if old else []
     return MergedListing(rows, found.page.next_cursor, invalid, hint=found.hint, ages=ages)
 
 
-def several(
-    paths: Iterable[str],
-    wanted: Query,
-    *,
-    rev: str | None,
-    fetch: bool,
-    whole: bool,
-    marks: bool = False,
-    ask: float | None = None,
-    progress: Progress | None = None,
-) -> MergedListing:
-    """The page of all stores. ``whole`` adds the records as plain values, ``marks`` adds open proposals.
-
-    ``ask`` is as in `one`, for all stores together. Raises BadInput for a query that no store could answer.
-    """
+def several(paths: Iterable[str], wanted: Query, how: Reading) -> MergedListing:
+    """The page of all stores. Raises BadInput for a query that no store could answer."""
     query.select((), replace(wanted, place=(0,)))
     pages: dict[int, Page] = {}
     listed: dict[tuple[int, str], Listed] = {}
@@ -148,13 +148,11 @@ def several(
     faults: list[StoreFault] = []
     hints: set[str | None] = set()
     ages: list[tuple[str | None, str]] = []
-    until = time.monotonic() + (ask or 0)
+    until = time.monotonic() + (how.ask or 0)
     for place, path in enumerate(paths):
+        ask = max(until - time.monotonic(), 0) if how.ask is not None else None
         try:
-            with ReadStore.open(path, progress=progress) as store:
-                old = store.freshen(max(until - time.monotonic(), 0)) if ask is not None else None
-                found = store.rows(replace(wanted, place=(place,)), rev=rev, fetch=fetch)
-                rows = _listed(path, store, found, whole, marks)
+            found, rows, old = how.read(path, replace(wanted, place=(place,)), ask, path)
         except KtError as error:
             faults.append(StoreFault(path, error))
             continue
@@ -168,15 +166,6 @@ def several(
     # If one store lists the team, the others need not.
     hint = None if page or None in hints else "; ".join(filter(None, hints))
     return MergedListing(page, cursor, invalid, faults, hint or None, ages)
-
-
-def _listed(path: str | None, store: ReadStore, found: Rows, whole: bool, marks: bool) -> Sequence[Listed]:
-    plain = found.plain() if whole else [None] * len(found.page.rows)
-    proposed = store.proposed(found.snapshot.revision) if marks and found.page.rows else {}
-    return [
-        Listed(path, row, record, proposed.get(row.escalation_id))
-        for row, record in zip(found.page.rows, plain, strict=True)
-    ]
 
 
 def claim_next(

@@ -134,18 +134,12 @@ def list_command(**given: Any) -> None:
     )
     with drawn() as progress:
         people = on_terminal() and not given["as_json"]
-        how = {
-            "rev": given["rev"],
-            "fetch": bool(given["fetch"]),
-            "ask": asks(given["fetch"], given["rev"], people=people),
-            "whole": given["as_json"],
-            "marks": people,
-            "progress": progress,
-        }
+        ask = asks(given["fetch"], given["rev"], people=people)
+        how = multistore.Reading(given["rev"], bool(given["fetch"]), given["as_json"], people, ask, progress)
         found = in_stores(
             given["repo"],
-            lambda path: multistore.one(path, wanted, **how),
-            lambda paths: multistore.several(paths, wanted, **how),
+            lambda path: multistore.one(path, wanted, how),
+            lambda paths: multistore.several(paths, wanted, how),
         )
     for path, error in found.faults:
         warn(f"{path}: {error.message}; its escalations are not in this list")
