@@ -36,7 +36,8 @@ from ..storage import lookup
 from ..storage.poll import Poll
 from . import journal
 from .deadlines import Deadlines
-from .held import HeldRequest, Metrics, item_of, settle
+from .held import HeldRequest, Metrics, OnCancel, item_of, settle
+from .options import require_on_cancel
 from .pinned import Pinned
 from .proofs import Proofs
 from .uses import Uses
@@ -104,16 +105,25 @@ class Core:
     # --- asking -----------------------------------------------------------------------------------
 
     def ask(
-        self, draft: Mapping[str, Any], *, digest: str | None, amended: bool, at_once: bool = False
+        self,
+        draft: Mapping[str, Any],
+        timeout: float | None,
+        on_cancel: OnCancel,
+        *,
+        digest: str | None,
+        amended: bool,
     ) -> HeldRequest:
         """Raise an escalation, wait for its decision and release it.
 
-        Raises BadInput for a draft that cannot be raised.
-        With ``at_once``, check for a decision only once after raising.
+        With ``timeout`` 0, check for a decision only once after raising. Raises BadInput for a draft that cannot
+        be raised, and for parameters that cannot be used.
         """
+        require_on_cancel(on_cancel)
+        inputs.seconds(timeout, "the timeout")
         item = item_of(draft)
         action = item.draft.action
-        held = HeldRequest(None, True, digest or (action.digest if action else None), amended)
+        digest = digest or (action.digest if action else None)
+        held = HeldRequest(None, True, digest, amended, timeout, on_cancel)
         use.action_digest(held.digest)
         self._hold(held)
 
@@ -127,27 +137,28 @@ class Core:
             if held.gone:
                 self._leave(held)
             else:
-                self._attend(held, at_once=at_once)
+                self._attend(held, at_once=timeout == 0)
 
         self._writer.raise_(item, raised)
         return held
 
     def hold(
-        self, escalation_id: str, *, releases: bool, digest: str | None, amended: bool, at_once: bool = False
+        self, escalation_id: str, *, timeout: float | None, releases: bool, digest: str | None, amended: bool
     ) -> HeldRequest:
         """Wait for the decision on an existing escalation, and release it if ``releases``. Raises BadInput.
 
-        With ``at_once``, check for a decision only once.
+        To release, and with ``timeout`` 0, check for a decision only once.
         """
+        inputs.seconds(timeout, "the timeout")
         inputs.whole_ids([escalation_id])
         use.action_digest(digest)
-        held = HeldRequest(escalation_id, releases, digest, amended)
+        held = HeldRequest(escalation_id, releases, digest, amended, timeout)
         self._hold(held)
         known = self._proofs.of(escalation_id)
         if known is not None:
             self._proven(held, known)
         else:
-            self._attend(held, at_once=at_once)
+            self._attend(held, at_once=releases or timeout == 0)
         return held
 
     def give_up(self, held: HeldRequest, *, withdraw: bool) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from ..actions import drafts
 from ..actions.following import Waiter
-from ..errors import BadInput, KtError
+from ..errors import BadInput, KtError, WaitTimeout
 from ..results import Decision
 
 #: Whether an escalation is kept or withdrawn when its caller disconnects.
@@ -38,13 +38,23 @@ class Metrics:
 class HeldRequest:
     """A request that is held until its escalation is decided. ``future`` gets the decision or an error.
 
-    ``escalation_id`` and ``status`` are known once the escalation has been raised or read.
+    ``escalation_id`` and ``status`` are known once the escalation has been raised or read. ``timeout`` is the
+    caller's time in seconds; 0 allows one look at the store.
     """
 
-    def __init__(self, escalation_id: str | None, releases: bool, digest: str | None, amended: bool) -> None:
+    def __init__(
+        self,
+        escalation_id: str | None,
+        releases: bool,
+        digest: str | None,
+        amended: bool,
+        timeout: float | None,
+        on_cancel: OnCancel = "keep",
+    ) -> None:
         self.escalation_id = escalation_id
         self.status = "not known"
         self.releases, self.digest, self.amended = releases, digest, amended
+        self.timeout, self.on_cancel = timeout, on_cancel
         self.future: Future[Decision] = Future()
         self.since = time.monotonic()
         self.waiter: Waiter | None = None
@@ -52,6 +62,18 @@ class HeldRequest:
         #: Whether the caller has disconnected, and whether its escalation must then be withdrawn.
         self.gone = self.withdraws = False
         self.releasing = threading.Event()
+
+    def late(self) -> WaitTimeout:
+        """The error when the caller's time is over. ``escalation_id`` is empty if it is unknown whether one was raised."""
+        if self.escalation_id is not None:
+            return WaitTimeout(escalation_id=self.escalation_id, seconds=self.timeout, status=self.status)
+        return WaitTimeout(
+            says="after {seconds:g} s it is not known yet whether it was raised",
+            hint="nothing may be run yet; ask again",
+            escalation_id="",
+            seconds=self.timeout,
+            status=self.status,
+        )
 
 
 def item_of(draft: Mapping[str, Any]) -> Any:

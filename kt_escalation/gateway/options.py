@@ -1,4 +1,4 @@
-"""The parameters of both gateways, and the errors that they share."""
+"""The parameters of both gateways."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypedDict
 
-from ..actions import inputs
-from ..errors import BadInput, WaitTimeout
-from .held import HeldRequest
+from ..errors import BadInput
 
 #: How long to wait for a release that has begun, in seconds, after the caller's time is over.
 RELEASE_SECONDS = 10.0
@@ -32,27 +30,6 @@ class GatewayOptions(TypedDict, total=False):
     every: float
     clock: Callable[[], datetime] | None
     tell: Callable[[str], object]
-
-
-def late(held: HeldRequest, timeout: float | None) -> WaitTimeout:
-    """The error for a request whose time is over.
-
-    ``escalation_id`` is empty if it is unknown whether an escalation was raised.
-    """
-    if held.escalation_id is None:
-        return WaitTimeout(
-            says="after {seconds:g} s it is not known yet whether it was raised",
-            hint="nothing may be run yet; ask again",
-            escalation_id="",
-            seconds=timeout,
-            status=held.status,
-        )
-    return WaitTimeout(escalation_id=held.escalation_id, seconds=timeout, status=held.status)
-
-
-def require_timeout(value: float | None) -> None:
-    """Raise BadInput unless it is a number of seconds or None."""
-    inputs.seconds(value, "the timeout")
 
 
 def require_on_cancel(value: str) -> None:

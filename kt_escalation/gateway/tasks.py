@@ -15,7 +15,7 @@ from ..errors import Interrupted, NotResolved
 from ..results import Decision, Found, Listing, Received, Result
 from .core import Core
 from .held import HeldRequest, Metrics, OnCancel, settle
-from .options import LOOK_SECONDS, RELEASE_SECONDS, GatewayOptions, late, require_on_cancel, require_timeout
+from .options import LOOK_SECONDS, RELEASE_SECONDS, GatewayOptions
 
 _Answer = TypeVar("_Answer")
 
@@ -71,10 +71,8 @@ class AsyncGateway:
         If the task is cancelled, ``on_cancel`` says whether the escalation is kept or withdrawn. After
         WaitTimeout the escalation stays open. With ``timeout`` 0 it is raised, and the store is read once.
         """
-        require_on_cancel(on_cancel)
-        require_timeout(timeout)
-        held = self._open.ask(draft, digest=digest, amended=amended, at_once=timeout == 0)
-        return await self._looked(held, timeout, on_cancel)
+        held = self._open.ask(draft, timeout, on_cancel, digest=digest, amended=amended)
+        return await self._looked(held)
 
     async def wait(
         self,
@@ -88,11 +86,8 @@ class AsyncGateway:
 
         Raises as `Store.wait`.
         """
-        require_timeout(timeout)
-        held = self._open.hold(
-            escalation_id, releases=False, digest=digest, amended=amended, at_once=timeout == 0
-        )
-        return await self._looked(held, timeout, "keep")
+        held = self._open.hold(escalation_id, timeout=timeout, releases=False, digest=digest, amended=amended)
+        return await self._looked(held)
 
     async def release(
         self,
@@ -103,9 +98,8 @@ class AsyncGateway:
         timeout: float | None = 60.0,
     ) -> Decision:
         """Take a decision for its one use, as `Gateway.release` does."""
-        require_timeout(timeout)
-        held = self._open.hold(escalation_id, releases=True, digest=digest, amended=amended, at_once=True)
-        return await self._answer(held, timeout, "keep")
+        held = self._open.hold(escalation_id, timeout=timeout, releases=True, digest=digest, amended=amended)
+        return await self._answer(held, timeout)
 
     async def create(self, draft: Mapping[str, Any]) -> Result:
         """Raise one escalation. Tasks that raise at the same time share a commit. Raises as `Store.create`."""
@@ -150,14 +144,14 @@ class AsyncGateway:
             raise Interrupted(hint="enter the gateway with `async with` first")
         return self._core
 
-    async def _looked(self, held: HeldRequest, timeout: float | None, on_cancel: OnCancel) -> Decision:
-        """The result within ``timeout`` seconds. 0 allows the time of one look."""
+    async def _looked(self, held: HeldRequest) -> Decision:
+        """The result within the caller's time. 0 allows the time of one look."""
         try:
-            return await self._answer(held, LOOK_SECONDS if timeout == 0 else timeout, on_cancel)
+            return await self._answer(held, LOOK_SECONDS if held.timeout == 0 else held.timeout)
         except NotResolved:
-            raise late(held, timeout) from None
+            raise held.late() from None
 
-    async def _answer(self, held: HeldRequest, timeout: float | None, on_cancel: OnCancel) -> Decision:
+    async def _answer(self, held: HeldRequest, timeout: float | None) -> Decision:
         answer = asyncio.wrap_future(held.future)
         try:
             done, _ = await asyncio.wait([answer], timeout=timeout)
@@ -166,12 +160,12 @@ class AsyncGateway:
                 if not done:
                     self._open.give_up(held, withdraw=True)
         except asyncio.CancelledError:
-            self._open.give_up(held, withdraw=on_cancel == "withdraw")
+            self._open.give_up(held, withdraw=held.on_cancel == "withdraw")
             answer.cancel()
             raise
         if not done:
             answer.cancel()
-            raise late(held, timeout)
+            raise held.late()
         return answer.result()
 
 

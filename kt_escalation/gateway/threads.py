@@ -14,7 +14,7 @@ from ..errors import Interrupted, NotResolved
 from ..results import Decision, Found, Listing, Received, Result
 from .core import Core
 from .held import HeldRequest, Metrics, OnCancel
-from .options import LOOK_SECONDS, RELEASE_SECONDS, GatewayOptions, late, require_on_cancel, require_timeout
+from .options import LOOK_SECONDS, RELEASE_SECONDS, GatewayOptions
 
 _Answer = TypeVar("_Answer")
 # How often the caller's own `stop` is looked at, in seconds.
@@ -76,10 +76,8 @@ class Gateway:
         Amended, AlreadyReleased, OtherAction, ReleaseExpired, AlreadyReopened, RemoteUnreachable,
         Interrupted, and the errors of writing.
         """
-        require_on_cancel(on_cancel)
-        require_timeout(timeout)
-        held = self._core.ask(draft, digest=digest, amended=amended, at_once=timeout == 0)
-        return self._looked(held, timeout, on_cancel, stop)
+        held = self._core.ask(draft, timeout, on_cancel, digest=digest, amended=amended)
+        return self._looked(held, stop)
 
     def wait(
         self,
@@ -94,11 +92,8 @@ class Gateway:
 
         Raises as `Store.wait`.
         """
-        require_timeout(timeout)
-        held = self._core.hold(
-            escalation_id, releases=False, digest=digest, amended=amended, at_once=timeout == 0
-        )
-        return self._looked(held, timeout, "keep", stop)
+        held = self._core.hold(escalation_id, timeout=timeout, releases=False, digest=digest, amended=amended)
+        return self._looked(held, stop)
 
     def release(
         self,
@@ -113,9 +108,8 @@ class Gateway:
         Only one call gets it. A denial is a result too, with ``release`` False.
         Raises NotFound, NotResolved, AlreadyReleased and the other errors of `ask`.
         """
-        require_timeout(timeout)
-        held = self._core.hold(escalation_id, releases=True, digest=digest, amended=amended, at_once=True)
-        return self._answer(held, timeout, "keep", None)
+        held = self._core.hold(escalation_id, timeout=timeout, releases=True, digest=digest, amended=amended)
+        return self._answer(held, timeout, None)
 
     def create(self, draft: Mapping[str, Any]) -> Result:
         """Raise one escalation. Threads that raise at the same time share a commit. Raises as `Store.create`."""
@@ -152,18 +146,14 @@ class Gateway:
         """
         return _result(self._core.list(filters))
 
-    def _looked(
-        self, held: HeldRequest, timeout: float | None, on_cancel: OnCancel, stop: threading.Event | None
-    ) -> Decision:
-        """The result within ``timeout`` seconds. 0 allows the time of one look."""
+    def _looked(self, held: HeldRequest, stop: threading.Event | None) -> Decision:
+        """The result within the caller's time. 0 allows the time of one look."""
         try:
-            return self._answer(held, LOOK_SECONDS if timeout == 0 else timeout, on_cancel, stop)
+            return self._answer(held, LOOK_SECONDS if held.timeout == 0 else held.timeout, stop)
         except NotResolved:
-            raise late(held, timeout) from None
+            raise held.late() from None
 
-    def _answer(
-        self, held: HeldRequest, timeout: float | None, on_cancel: OnCancel, stop: threading.Event | None
-    ) -> Decision:
+    def _answer(self, held: HeldRequest, timeout: float | None, stop: threading.Event | None) -> Decision:
         try:
             return _decided(held.future, timeout, stop)
         except OutOfTime:
@@ -172,9 +162,9 @@ class Gateway:
                     return held.future.result(RELEASE_SECONDS)
                 except OutOfTime:
                     self._core.give_up(held, withdraw=True)
-            raise late(held, timeout) from None
+            raise held.late() from None
         except (KeyboardInterrupt, _Stopped) as error:
-            self._core.give_up(held, withdraw=on_cancel == "withdraw")
+            self._core.give_up(held, withdraw=held.on_cancel == "withdraw")
             if isinstance(error, _Stopped):
                 raise Interrupted() from None
             raise
