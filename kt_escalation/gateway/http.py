@@ -7,11 +7,13 @@ release allows a request.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
@@ -21,10 +23,9 @@ from .. import __version__
 from ..errors import BadInput, KtError
 from . import answers
 from .answers import Answer, Refused
-from .measures import Measures
 from .options import LONGEST_HOLD
 from .service import AUTHZ, LARGEST_BODY, Service, seconds_of
-from .tasks import CallerGone
+from .tasks import AsyncGateway, CallerGone
 
 _OPEN = frozenset({"/healthz"})
 _LITELLM = "/beta/litellm_basic_guardrail_api"
@@ -231,7 +232,7 @@ class _Authz:
 
 def _looks(app: FastAPI, service: Service) -> None:
     measures = CollectorRegistry()
-    measures.register(Measures(service.gateway))
+    measures.register(_Measures(service.gateway))
 
     @app.get("/healthz", responses=_documented(503))
     async def healthz() -> Response:
@@ -249,6 +250,36 @@ def _looks(app: FastAPI, service: Service) -> None:
         """The gateway's metrics as OpenMetrics."""
         text: bytes = generate_latest(measures)  # type: ignore[no-untyped-call]
         return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+class _Measures:
+    """Collects a gateway's metrics when a client asks for them."""
+
+    def __init__(self, gateway: AsyncGateway) -> None:
+        self._gateway = gateway
+
+    def describe(self) -> list[Metric]:
+        """No metrics are known before the gateway runs."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """The current metrics."""
+        now = self._gateway.metrics()
+        yield GaugeMetricFamily("kt_gateway_held", "Requests that are held", value=now.held)
+        yield GaugeMetricFamily(
+            "kt_gateway_oldest_seconds", "How long the oldest of them is held", value=now.oldest
+        )
+        yield CounterMetricFamily("kt_gateway_raised", "Escalations that were raised", value=now.raised)
+        decided = CounterMetricFamily(
+            "kt_gateway_decided", "Decisions that were returned", labels=["outcome"]
+        )
+        for outcome, count in sorted(now.decided.items()):
+            decided.add_metric([outcome], count)
+        yield decided
+        yield CounterMetricFamily(
+            "kt_gateway_failures", "Fetches, commits and deadlines that failed", value=now.failures
+        )
+        yield CounterMetricFamily("kt_gateway_fetches", "Fetches from the remote", value=now.fetches)
 
 
 def _errors(app: FastAPI, service: Service) -> None:

@@ -6,22 +6,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from ..actions.opening import reading
 from ..errors import ShallowClone
 from ..model.record import Record
 from ..model.release import Release
 from ..model.times import to_millis
+from ..model.vocabulary import MAX_BYTES
 from ..policies.policy_set import assemble
-from ..storage import lookup
-from ..storage.claims import taken
+from ..storage import commits, layout, lookup, yaml_text
+from ..storage.clone import GitStore
 from ..storage.interface import Entry, Invalid, Progress, Used
 from ..storage.snapshot import GitSnapshot
 from . import statistics as numbers
 from .statistics import ALWAYS, By, Period, ReviewerRow, Row, Window
+
+# How many commits' files are read from git in one go.
+_AT_ONCE = 500
+# Where the canonical text of a record names its claim; other texts are parsed.
+_CLAIM_ID = re.compile(rb"\nclaim:\n  claim_id: (\S+)\n")
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ def stats(
         if earlier:
             if store.repository.is_shallow:
                 raise ShallowClone(where=str(path))
-            claims.update(taken(store, snapshot.revision, earlier))
+            claims.update(claims_in_history(store, snapshot.revision, earlier))
             for entry in entries(snapshot, [], used):
                 if entry.record.escalation_id in earlier:
                     tally.add(entry.record, used.get(entry.record.escalation_id))
@@ -104,3 +112,36 @@ def entries(
             used[item.release.escalation_id] = item.release
         elif isinstance(item, Invalid):
             invalid.append(item)
+
+
+def claims_in_history(
+    store: GitStore, revision: str, wanted: Collection[str]
+) -> dict[str, dict[str, datetime]]:
+    """The time of each claim of these escalations up to a revision, by escalation id and claim id."""
+    found: dict[str, dict[str, datetime]] = {name: {} for name in wanted}
+    states = _states(store, revision, found)
+    while some := list(islice(states, _AT_ONCE)):
+        blobs = store.repository.objects.get([oid for _, oid in some], largest=MAX_BYTES)
+        for (name, _), blob in zip(some, blobs, strict=True):
+            if blob is None or blob.data is None or b"claim" not in blob.data:
+                continue
+            said = _CLAIM_ID.search(blob.data)
+            if said and said[1].decode(errors="replace") in found[name]:
+                continue
+            try:
+                claim = yaml_text.loads(blob.data).claim
+            except yaml_text.Malformed:
+                continue
+            if claim:
+                found[name].setdefault(claim.claim_id, claim.claimed_at)
+    return found
+
+
+def _states(store: GitStore, revision: str, wanted: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The escalation id and blob id of every earlier state of these escalations, oldest first."""
+    known = frozenset(wanted)
+    for commit in commits.walk(store, [revision]):
+        for change in commit.changes:
+            name = layout.id_of(change.path)
+            if name in known and name is not None and change.new is not None:
+                yield name, change.new
