@@ -38,8 +38,6 @@ def test_the_commands_run_as_printed(tmp_path: Path) -> None:
         "README.md",
         tmp_path,
         replace={
-            "make demo": f"{MAKE}demo",
-            "make test": f"{MAKE}test",
             "/srv/git": str(tmp_path),
             **INSTALL,
         },
