@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Unpack
 
-from .actions import claim, decide, manage, release
+from .actions import claim, decide, manage
 from .actions.options import BatchOptions, CommitOptions, NoteOptions, Options
 from .actions.session import Session
 from .audit_store import AuditStore
@@ -60,7 +60,7 @@ class ReviewStore(AuditStore):
 
         With ``force_reason`` an admin gives back what somebody else holds. The reason becomes a note.
         """
-        return release.unclaim(self._session, [escalation_id], Options(**options), force_reason=force_reason)
+        return claim.unclaim(self._session, [escalation_id], Options(**options), force_reason=force_reason)
 
     def unclaim_many(
         self,
@@ -70,7 +70,7 @@ class ReviewStore(AuditStore):
         **options: Unpack[BatchOptions],
     ) -> Result:
         """Give several escalations back. Raises as `unclaim`, or SeveralFailed."""
-        return release.unclaim(self._session, escalation_ids, Options(**options), force_reason=force_reason)
+        return claim.unclaim(self._session, escalation_ids, Options(**options), force_reason=force_reason)
 
     def assign(
         self,

@@ -1,4 +1,4 @@
-"""Claims escalations: by id, the next in turn, and for another lease."""
+"""Claims escalations, by id, the next in turn and for another lease, and gives them back."""
 
 from __future__ import annotations
 
@@ -66,6 +66,24 @@ def renew(
         return transitions.renew(entry.record, actor, claim_id=options.claim_id)
 
     return each(session, "renew", escalation_ids, rule, options)
+
+
+def unclaim(
+    session: Session,
+    escalation_ids: Collection[str],
+    options: Options,
+    *,
+    force_reason: str | None = None,
+) -> Result:
+    """Give escalations back. With a ``force_reason`` an admin gives back what somebody else holds."""
+    inputs.claim_id(options.claim_id)
+    reason = None if force_reason is None else inputs.words(force_reason, "the reason")
+
+    def rule(_: Snapshot, actor: Actor, entry: Entry, __: int) -> Record:
+        return transitions.unclaim(entry.record, actor, claim_id=options.claim_id, force_reason=reason)
+
+    detail = _by_force if reason else None
+    return each(session, "unclaim", escalation_ids, rule, options, text=reason, detail=detail)
 
 
 def claim_next(
@@ -195,5 +213,13 @@ class _Next:
 
 
 def _over_lapsed(before: Sequence[Record]) -> str:
+    return _with_holders("over the lapsed claim of", before)
+
+
+def _by_force(before: Sequence[Record]) -> str:
+    return _with_holders("by force from", before)
+
+
+def _with_holders(text: str, before: Sequence[Record]) -> str:
     holders = sorted({record.claim.claimed_by for record in before if record.claim})
-    return f"over the lapsed claim of {', '.join(holders)}" if holders else ""
+    return f"{text} {', '.join(holders)}" if holders else ""
