@@ -8,19 +8,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from ..errors import MissingExtra
-
 
 def sdk(module: str, extra: str) -> Any:
     """Import a module of an SDK. Raises MissingExtra if it is not installed."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        from ..reporting.extras import how_to_install
+        from ..reporting import extras
 
-        raise MissingExtra(
-            command=f"kt_escalation.adapters.{extra.replace('-', '_')}",
-            library=error.name,
-            extra=extra,
-            install=how_to_install(extra),
-        ) from None
+        raise extras.missing(f"kt_escalation.adapters.{extra.replace('-', '_')}", extra, error) from None

@@ -7,8 +7,9 @@ import re
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from ..errors import GitFailed
@@ -202,7 +203,8 @@ def pack_of(objects: Sequence[tuple[str, bytes]], hash_name: str) -> bytes:
     return body + hashlib.new(hash_name, body, usedforsecurity=False).digest()
 
 
-def chunks(items: Sequence[_T], size: int = 500) -> Iterator[Sequence[_T]]:
+def chunks(items: Iterable[_T], size: int = 500) -> Iterator[list[_T]]:
     """The items in order, in lists of ``size``."""
-    for at in range(0, len(items), size):
-        yield items[at : at + size]
+    left = iter(items)
+    while some := list(islice(left, size)):
+        yield some

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from ..errors import MissingExtra
+
 NAME = "kt-escalation"
+
+
+def missing(command: str, extra: str, error: ModuleNotFoundError) -> MissingExtra:
+    """The error for a command or module whose libraries are not installed."""
+    return MissingExtra(command=command, library=error.name, extra=extra, install=how_to_install(extra))
 
 
 def how_to_install(extra: str, found: Mapping[str, Any] | None = None) -> str:

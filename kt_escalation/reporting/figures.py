@@ -10,10 +10,10 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 
 from ..actions.opening import reading
 from ..errors import ShallowClone
+from ..git.objects import chunks
 from ..model.record import Record
 from ..model.release import Release
 from ..model.times import to_millis
@@ -119,8 +119,7 @@ def claims_in_history(
 ) -> dict[str, dict[str, datetime]]:
     """The time of each claim of these escalations up to a revision, by escalation id and claim id."""
     found: dict[str, dict[str, datetime]] = {name: {} for name in wanted}
-    states = _states(store, revision, found)
-    while some := list(islice(states, _AT_ONCE)):
+    for some in chunks(_states(store, revision, found), _AT_ONCE):
         blobs = store.repository.objects.get([oid for _, oid in some], largest=MAX_BYTES)
         for (name, _), blob in zip(some, blobs, strict=True):
             if blob is None or blob.data is None or b"claim" not in blob.data:

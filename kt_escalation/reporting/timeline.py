@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ..errors import BadInput, GitFailed, LockTimeout, NotInHistory, RemoteUnreachable, ShallowClone
+from ..git.objects import chunks
 from ..model import changes
 from ..model.event import Cursor, Event
 from ..model.record import Record
@@ -165,19 +166,13 @@ def _events(
     not_before: datetime | None = None,
     keep: Keep = lambda _, __: None,
 ) -> Iterator[Event]:
-    batch: list[_Step] = []
     sides = Sides(store)
     # A compaction changes no escalation, so it is not an event. A record that it only claims to move is one.
     walked = commits.walk(store, revisions, merged=True)
     kept = (compaction.without_moved(store, commit) for commit in walked)
-    for step in _steps(kept, cursor):
-        if not_before is not None and step.commit.committed_at < not_before:
-            continue
-        batch.append(step)
-        if len(batch) == _AT_ONCE:
-            yield from _told(store, batch, sides, keep)
-            batch = []
-    yield from _told(store, batch, sides, keep)
+    steps = (s for s in _steps(kept, cursor) if not_before is None or s.commit.committed_at >= not_before)
+    for batch in chunks(steps, _AT_ONCE):
+        yield from _told(store, batch, sides, keep)
 
 
 def _steps(commits: Iterable[Commit], cursor: Cursor) -> Iterator[_Step]:

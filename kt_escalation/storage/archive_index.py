@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from heapq import merge
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
 
 from ..git.objects import chunks
@@ -196,7 +196,7 @@ def _written(blobs: Sequence[str], rows: Iterator[bytes], key: bytes, name: str)
     """The bytes of a file with these rows."""
     blocks: list[bytes] = []
     head: list[tuple[str, int, str]] = []
-    while some := [*islice(rows, _ROWS_IN_BLOCK)]:
+    for some in chunks(rows, _ROWS_IN_BLOCK):
         block = b"\n".join(some)
         head.append((some[0].decode(), len(block), _tag(key, _BLOCK, name, block)))
         blocks.append(block)

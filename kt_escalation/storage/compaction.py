@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
-from ..git.objects import FILE, TreeEntry
+from ..git.objects import FILE, TreeEntry, chunks
 from ..model import archive_file
 from ..model.archive_file import ArchiveChanges, Batch, Made, Member
 from ..model.progress import counted
@@ -162,8 +162,7 @@ def _look(
 ) -> None:
     """Read the files that are not known yet, a few at a time."""
     unknown = [(path, entry) for _, path, entry in files if (path, entry.oid) not in known]
-    new = counted(store.progress, READING, unknown, len(unknown))
-    while some := list(islice(new, _AT_ONCE)):
+    for some in chunks(counted(store.progress, READING, unknown, len(unknown)), _AT_ONCE):
         read = dict(snapshot.blobs([entry.oid for _, entry in some]))
         for path, entry in some:
             known[path, entry.oid] = _fit(store, path, entry, read[entry.oid])

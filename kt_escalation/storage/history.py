@@ -8,6 +8,7 @@ from datetime import datetime
 from itertools import islice
 
 from ..git.log import Commit, in_glob
+from ..git.objects import chunks
 from ..model.archive_file import BadArchive
 from ..model.progress import counted
 from ..model.record import Record
@@ -125,13 +126,8 @@ def steps(
     else:
         commits = islice(_life(store, revision, escalation_id, limit), limit or None)
     sides = Sides(store)
-    batch: list[Commit] = []
-    for commit in commits:
-        batch.append(commit)
-        if len(batch) == _AT_ONCE:
-            yield from _read(store, batch, escalation_id, sides)
-            batch = []
-    yield from _read(store, batch, escalation_id, sides)
+    for batch in chunks(commits, _AT_ONCE):
+        yield from _read(store, batch, escalation_id, sides)
 
 
 def _by(store: GitStore, revision: str, actors: Sequence[str]) -> Iterator[Commit]:

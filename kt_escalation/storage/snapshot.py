@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..git.objects import TreeEntry, chunks
@@ -89,7 +88,7 @@ class GitSnapshot(Summaries):
             files = counted(reader.progress, READING, files, total)
         archives = (*self.archives, *self.files.release_archives)
         parts = {path: archive for archive in archives for path in layout.both(archive.name)}
-        while some := [(f"{layout.QUEUE}/{path}", entry) for path, entry in islice(files, _AT_ONCE)]:
+        for some in chunks(((f"{layout.QUEUE}/{path}", entry) for path, entry in files), _AT_ONCE):
             released = [item for item in some if layout.released_id(item[0])]
             beside = {path for path, _ in released} | parts.keys()
             ours = [item for item in some if item[1].name not in layout.HARMLESS and item[0] not in beside]

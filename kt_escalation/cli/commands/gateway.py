@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from ...errors import BadInput, MissingExtra
+from ...errors import BadInput
 from ..app import gateway
 from ..options import Count, chooses, in_one_store, takes, takes_time
 from ..output import warn
@@ -73,7 +73,9 @@ def serve_command(repo: str, listen: str, token_file: str, journal: str | None, 
     try:
         from ...gateway import server, service
     except ModuleNotFoundError as error:
-        raise _missing("serve", "gateway", error) from None
+        from ...reporting import extras
+
+        raise extras.missing("gateway serve", "gateway", error) from None
     from ...gateway import AsyncGateway
 
     work.begin_session()
@@ -107,7 +109,9 @@ def mcp_command(repo: str, hold: float, journal: str | None) -> None:
     try:
         from ...gateway import mcp
     except ModuleNotFoundError as error:
-        raise _missing("mcp", "mcp", error) from None
+        from ...reporting import extras
+
+        raise extras.missing("gateway mcp", "mcp", error) from None
     from ...gateway import AsyncGateway
 
     work.begin_session()
@@ -119,14 +123,6 @@ def mcp_command(repo: str, hold: float, journal: str | None) -> None:
             await mcp.serve(opened, options)
 
     asyncio.run(run())
-
-
-def _missing(command: str, extra: str, error: ModuleNotFoundError) -> MissingExtra:
-    from ...reporting.extras import how_to_install
-
-    return MissingExtra(
-        command=f"gateway {command}", library=error.name, extra=extra, install=how_to_install(extra)
-    )
 
 
 def _require_hold(hold: float) -> None:

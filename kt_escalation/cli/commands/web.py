@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from ...errors import MissingExtra
 from ...model.text import visible
 from .. import signals
 from ..app import escalation
@@ -42,11 +41,9 @@ def web_command(port: int, no_open: bool, repo: str, **timeouts: Any) -> None:
     try:
         from ...web import serving
     except ModuleNotFoundError as error:
-        from ...reporting.extras import how_to_install
+        from ...reporting import extras
 
-        raise MissingExtra(
-            command="web", library=error.name, extra="web", install=how_to_install("web")
-        ) from None
+        raise extras.missing("web", "web", error) from None
     from ...read_store import ReadStore
 
     work.begin_session()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ...errors import MissingExtra
-
 if TYPE_CHECKING:
     from ..overview import Overview
     from .page import ReportPage
@@ -17,9 +15,7 @@ def page_writer() -> Callable[[Overview], ReportPage]:
     try:
         from .page import page
     except ModuleNotFoundError as error:
-        from ..extras import how_to_install
+        from .. import extras
 
-        raise MissingExtra(
-            command="report", library=error.name, extra="report", install=how_to_install("report")
-        ) from None
+        raise extras.missing("report", "report", error) from None
     return page
