@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from .storage import layout, lock
 from .storage.clone import GitStore
 from .storage.hook_settings import guard_by
 from .storage.interface import Entry, Invalid, Snapshot
-from .storage.store_branch import alike, head_in
+from .storage.store_branch import alike, head_in, tip_in
 
 # A history with this many commits should have changed-path filters, which find the commits of one file
 # faster.
@@ -154,14 +153,14 @@ def _rewritten(
     """The error that other commands raise if the remote's history was rewritten. None if it was not."""
     repository = store.repository
     seen = repository.tip_of(f"refs/remotes/{remote}/{branch}")
-    found = re.search(rf"^([0-9a-f]+)\trefs/heads/{re.escape(branch)}$", asked.text, re.MULTILINE)
-    if seen is None or found is None or found[1] == seen:
+    found = tip_in(branch, asked)
+    if seen is None or found is None or found == seen:
         return None
-    if repository.tip_of(found[1]) is None:
+    if repository.tip_of(found) is None:
         repository.fetch_branch(remote, branch, timeout)
-    if repository.tip_of(found[1]) is None:
+    if repository.tip_of(found) is None:
         return None
-    if repository.is_ancestor(seen, found[1]) and store.newest_tip.goes_on(found[1], seen):
+    if repository.is_ancestor(seen, found) and store.newest_tip.goes_on(found, seen):
         return None
     return HistoryRewritten(branch=branch, remote=remote, seen=seen[:12])
 

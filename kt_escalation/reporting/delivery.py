@@ -292,12 +292,6 @@ class Webhook:
     form: str
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    @classmethod
-    def of(cls, url: str, keys: tuple[bytes, ...], form: str) -> Webhook:
-        """The webhook at an http or https address. Raises BadInput."""
-        require_address(url)
-        return cls(url, keys, form)
-
     def take(self, event_id: str, body: bytes) -> None:
         """Send one event once. Raises Failed."""
         now = int(self.clock().timestamp())
@@ -311,7 +305,7 @@ class Webhook:
                 "webhook-timestamp": str(now),
                 "webhook-signature": signature(self.keys, event_id, now, body),
             }
-        request = urllib.request.Request(  # noqa: S310 - the scheme was checked in `of`
+        request = urllib.request.Request(  # noqa: S310 - `require_address` was called
             self.url, data=body, method="POST", headers=headers
         )
         # The path and the query of a webhook are often secret, so they are never shown.
@@ -375,21 +369,40 @@ def hand_over(
 # --- how far it has come --------------------------------------------------------------------------
 
 
-class CursorFile:
-    """A file with the position to continue from. It is replaced as a whole, and flushed to disk, each time."""
+class _OwnFile:
+    """A file of this program alone. It is replaced as a whole, and flushed to disk, each time."""
+
+    #: What is in it, for messages.
+    holds: str
 
     def __init__(self, name: str) -> None:
         self.path = Path(os.path.realpath(name))
 
-    def read(self) -> str | None:
-        """The content: a cursor or an RFC 3339 time. None if the file does not exist yet. Raises BadInput."""
+    def _text(self) -> str | None:
         try:
-            text = self.path.read_bytes().decode("ascii").strip()
+            return self.path.read_bytes().decode("ascii").strip()
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(problem=f"{self.path}: {getattr(error, 'strerror', 'is not a cursor')}") from None
-        if Cursor.parse(text) is None:
+            problem = getattr(error, "strerror", f"is not {self.holds}")
+            raise BadInput(problem=f"{self.path}: {problem}") from None
+
+    def _replace(self, text: str) -> None:
+        try:
+            atomic_file.write(self.path, text.encode("ascii"))
+        except OSError as error:
+            raise BadInput(problem=f"{self.path} cannot be written: {error.strerror}") from None
+
+
+class CursorFile(_OwnFile):
+    """A file with the position to continue from."""
+
+    holds = "a cursor"
+
+    def read(self) -> str | None:
+        """The content: a cursor or an RFC 3339 time. None if the file does not exist yet. Raises BadInput."""
+        text = self._text()
+        if text is not None and Cursor.parse(text) is None:
             try:
                 parse_time(text)
             except ValueError:
@@ -400,24 +413,17 @@ class CursorFile:
 
     def write(self, cursor: str) -> None:
         """Replace the content. It survives a crash of the machine right after. Raises BadInput."""
-        try:
-            atomic_file.write(self.path, f"{cursor}\n".encode("ascii"))
-        except OSError as error:
-            raise BadInput(problem=f"{self.path} cannot be written: {error.strerror}") from None
+        self._replace(f"{cursor}\n")
 
 
-class NoticesFile:
-    """A file with the ids of notices that were sent, one on each line, flushed to disk each time."""
+class NoticesFile(_OwnFile):
+    """A file with the ids of notices that were sent, one on each line."""
+
+    holds = "a list of notices"
 
     def __init__(self, name: str) -> None:
-        self.path = Path(os.path.realpath(name))
-        try:
-            self._ids = set(self.path.read_text("ascii").splitlines())
-        except FileNotFoundError:
-            self._ids = set()
-        except (OSError, UnicodeDecodeError) as error:
-            problem = getattr(error, "strerror", "is not a list of notices")
-            raise BadInput(problem=f"{self.path}: {problem}") from None
+        super().__init__(name)
+        self._ids = set((self._text() or "").splitlines())
 
     def __contains__(self, event_id: object) -> bool:
         return event_id in self._ids
@@ -425,7 +431,4 @@ class NoticesFile:
     def add(self, event_id: str) -> None:
         """Add the id of a notice that was sent. Raises BadInput."""
         self._ids.add(event_id)
-        try:
-            atomic_file.write(self.path, "".join(f"{name}\n" for name in sorted(self._ids)).encode("ascii"))
-        except OSError as error:
-            raise BadInput(problem=f"{self.path} cannot be written: {error.strerror}") from None
+        self._replace("".join(f"{name}\n" for name in sorted(self._ids)))

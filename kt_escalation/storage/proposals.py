@@ -11,6 +11,7 @@ from .interface import PROPOSALS, Proposal, Snapshot, Stale
 from .newest_tip import NewestTip
 from .reader import Reader
 from .snapshot import GitSnapshot
+from .store_branch import tip_in
 
 # Servers keep a branch as a file. Every file system allows names of this length.
 MAX_BRANCH = 200
@@ -50,10 +51,9 @@ class Proposals:
         asked = self._repository.ask_branch(remote, branch, timeout)
         if asked.status != 0:
             raise waiting.unreachable(remote, asked, timeout)
-        found = re.search(rf"^([0-9a-f]+)\trefs/heads/{re.escape(branch)}$", asked.text, re.MULTILINE)
-        if found is None:
+        commit = tip_in(branch, asked)
+        if commit is None:
             return None
-        commit = found[1]
         got = self._repository.fetch_branch(remote, branch, timeout)
         if got.timed_out:
             raise waiting.unreachable(remote, got, timeout)

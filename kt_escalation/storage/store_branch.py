@@ -108,6 +108,12 @@ def head_in(asked: Done) -> str | None:
     return found[1] if found else None
 
 
+def tip_in(branch: str, asked: Done) -> str | None:
+    """The branch's commit in an answer to `ask_branch`, or None if there is no such branch."""
+    found = re.search(rf"^([0-9a-f]+)\trefs/heads/{re.escape(branch)}$", asked.text, re.MULTILINE)
+    return found[1] if found else None
+
+
 def alike(branch: str, asked: Done) -> list[str]:
     """The refs in an answer to `ask_branch` that git would also take for the branch, the longest first."""
     names = rf"\t(refs/(?:heads|tags)/(?:refs/heads/)+{re.escape(branch)})$"

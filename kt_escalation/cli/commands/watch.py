@@ -296,7 +296,7 @@ def _receiver(given: dict[str, Any]) -> tuple[Taker | None, str]:
     keys = () if form in CHATS else delivery.keys(os.environ)
     # git and its child processes must not see the secret.
     os.environ.pop(delivery.SECRET, None)
-    return delivery.Webhook.of(url, keys, form), form
+    return delivery.Webhook(url, keys, form), form
 
 
 def _delivering(store: Store, taker: Taker, form: str, retries: int) -> Callable[[Event], None]:

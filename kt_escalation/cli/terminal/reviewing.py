@@ -262,17 +262,11 @@ class Reviewing:
             kind, name = (
                 (words[0], words[1]) if len(words) == 2 and words[0] in ("team", "user") else ("", words[0])
             )
+            places = (("team", teams, "@" not in name), ("user", users, "@" in name))
             fits = [
-                *(
-                    [("team", name)]
-                    if kind != "user" and (name in teams if to else "@" not in name or kind)
-                    else []
-                ),
-                *(
-                    [("user", name)]
-                    if kind != "team" and (name in users if to else "@" in name or kind)
-                    else []
-                ),
+                (one, name)
+                for one, names, looks_so in places
+                if kind in ("", one) and (name in names if to else looks_so or kind)
             ]
             if len(fits) == 1 and len(words) == 1 + bool(kind):
                 return fits[0]
