@@ -102,7 +102,7 @@ def is_in_one(folder: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ListOptions:
     """How stores are listed.
 
     ``whole`` adds the records as plain values, ``marks`` the open proposals. With ``ask`` the remotes are asked
@@ -131,7 +131,7 @@ class Reading:
         return found, listed, old
 
 
-def one(path: str, wanted: Query, how: Reading) -> MergedListing:
+def one(path: str, wanted: Query, how: ListOptions) -> MergedListing:
     """The page of one store. Its rows do not name the store. Raises as `ReadStore.rows`."""
     found, rows, old = how.read(path, wanted, how.ask)
     invalid = [(None, item) for item in found.invalid]
@@ -139,7 +139,7 @@ def one(path: str, wanted: Query, how: Reading) -> MergedListing:
     return MergedListing(rows, found.page.next_cursor, invalid, hint=found.hint, ages=ages)
 
 
-def several(paths: Iterable[str], wanted: Query, how: Reading) -> MergedListing:
+def several(paths: Iterable[str], wanted: Query, how: ListOptions) -> MergedListing:
     """The page of all stores. Raises BadInput for a query that no store could answer."""
     query.select((), replace(wanted, place=(0,)))
     pages: dict[int, Page] = {}

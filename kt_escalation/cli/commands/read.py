@@ -135,7 +135,9 @@ def list_command(**given: Any) -> None:
     with drawn() as progress:
         people = on_terminal() and not given["as_json"]
         ask = asks(given["fetch"], given["rev"], people=people)
-        how = multistore.Reading(given["rev"], bool(given["fetch"]), given["as_json"], people, ask, progress)
+        how = multistore.ListOptions(
+            given["rev"], bool(given["fetch"]), given["as_json"], people, ask, progress
+        )
         found = in_stores(
             given["repo"],
             lambda path: multistore.one(path, wanted, how),
