@@ -1050,9 +1050,10 @@ class _Replay:
         )
 
     def doubted_unclearly(self, there: Snap, name: str, then: At) -> bool:
-        """Whether the rules do not say what becomes of something that reopens a decision."""
+        """Whether the rules do not say what becomes of something that reopens a decision, or it cannot be read."""
         return any(
-            other in then.muddy or len(there.state(other)) > 1 for other in self.doubting(there, name, then)
+            other in then.muddy or self.file_fault(there.state(other))
+            for other in self.doubting(there, name, then)
         )
 
     def merged_uses(self, commit: Commit, was: At, then: At) -> None:

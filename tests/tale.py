@@ -74,7 +74,8 @@ class Tale:
     def releases(self, branch: Branch, who: str = "gw", name: str = "esc_r1") -> str:
         """The release of a decision of the main branch by somebody."""
         record, at = self.record(self.main, name), self.graph.now + timedelta(minutes=1)
-        made = use_rules.release(record, who, "T", at)
+        by = actor(email(who), at, self.graph.policies(branch)).name
+        made = use_rules.release(record, by, "T", at)
         return self.put(branch, {use_rules.path_of(record): yaml_text.dumps_release(made)}, who)
 
     def folds(self, branch: Branch, *names: str, who: str = "boss", data: bytes = b"") -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -34,7 +34,7 @@ from kt_escalation.audit.run import History
 from kt_escalation.audit.scope import Scope
 from kt_escalation.errors import KtError
 from kt_escalation.model.record import Fallback
-from kt_escalation.rules import transitions
+from kt_escalation.rules import creation, transitions
 from kt_escalation.rules.judge_step import Violation
 from kt_escalation.rules.permissions import actor
 from kt_escalation.storage import layout, lookup, yaml_text
@@ -168,7 +168,7 @@ def at_the_doors(graph: Graph, repository: Path, count: Counter[str]) -> Iterato
     yield from pushed(graph, repository, verdict, Random(graph.seed).choice(verdict.line), graph.now, count)
     if graph.seed >= hostile.USING and len(verdict.line) > 1:
         # A release is pushed when it is made, or not at all.
-        at = oracle.commit_of(graph.tip, graph.objects[graph.tip][1]).at
+        at = oracle.commit_of(graph.tip, graph.objects[graph.tip][1]).at + timedelta(seconds=1)
         then = oracle.judge(graph.objects, graph.tip, at)
         yield from pushed(graph, repository, then, then.line[-2], at, count)
 
@@ -530,15 +530,62 @@ def a_release_is_left_out_where_it_is_carried(tale: Tale) -> None:
     tale.releases(tale.main)
 
 
+def begins_with(tale: Tale, files: Mapping[str, hostile.File], **more: object) -> None:
+    """The tale begins anew, with a store that has these files."""
+    begun = Branch(tale.root, tale.graph.files[tale.root])
+    tale.put(begun, {path: file for path, file in files.items() if path not in begun.files}, "boss", **more)
+    tale.main = begun
+
+
 def a_decision_is_used_that_was_open_when_the_store_began(tale: Tale) -> None:
     for_one_use(tale)
     tale.does(tale.main, "gw", "raise")
-    begun = Branch(tale.root, tale.graph.files[tale.root])
-    tale.put(begun, {path: file for path, file in tale.main.files.items() if path not in begun.files}, "boss")
-    tale.main = begun
+    begins_with(tale, tale.main.files)
     tale.does(tale.main, "alice", "claim")
     tale.does(tale.main, "alice", "approved")
     tale.releases(tale.main)
+
+
+def a_decision_is_used_in_a_store_whose_start_cannot_be_read(tale: Tale) -> None:
+    def spoil(at: str, entries: list[hostile.Entry]) -> list[hostile.Entry]:
+        return [(f"0{mode}" if mode == hostile.FOLDER and not at else mode, *rest) for mode, *rest in entries]  # type: ignore[misc]
+
+    begins_with(tale, {hostile.SETTINGS: (hostile.PLAIN, tale.graph.blob("rules: []\n"))}, spoil=spoil)
+    for_one_use(tale)
+    tale.decided()
+    tale.releases(tale.main)
+
+
+def a_compaction_is_carried_from_a_tree_that_cannot_be_read(tale: Tale) -> None:
+    def spoil(at: str, entries: list[hostile.Entry]) -> list[hostile.Entry]:
+        return [
+            ("100664", *rest) if "/released/" in at and mode == hostile.PLAIN else (mode, *rest)
+            for mode, *rest in entries
+        ]  # type: ignore[misc]
+
+    for_one_use(tale)
+    tale.decided()
+    tale.releases(tale.main)
+    [path] = tale.graph.paths(tale.main, "esc_r1")
+    data = tale.graph.data(tale.main.files[path])
+    tale.later()
+    side = tale.side()
+    tale.put(side, {}, "boss", spoil=spoil)
+    tale.put(side, {path: None, **hostile.archive("2026/11", 1, [("esc_r1", data)])}, "boss", spoil=spoil)
+    tale.does(tale.main, "gw", "raise", "esc_r2")
+    tale.merge(tale.main, side.tip, "bob")
+
+
+def a_record_is_reopened_that_the_store_began_with_twice(tale: Tale) -> None:
+    tale.decided()
+    files = tale.main.files
+    tale.later()
+    tale.folds(tale.main, "esc_r1")
+    begins_with(tale, files | tale.main.files)
+    tale.graph.now += timedelta(minutes=1)
+    bob = actor(hostile.email("bob"), tale.graph.now, tale.graph.policies(tale.main))
+    again = creation.reopen(tale.record(tale.main, "esc_r1"), bob, "Hm", f"esc_{'0' * 26}")
+    tale.put(tale.main, tale.graph.written(tale.main, again), "bob", at=tale.graph.now)
 
 
 def a_decision_is_used_whose_release_was_forged_into_an_archive(tale: Tale) -> None:
@@ -567,6 +614,9 @@ def a_record_is_restored_whose_release_was_deleted(tale: Tale) -> None:
         (a_release_that_was_taken_back_is_followed_by_a_legal_one, {"release"}, True),
         (a_release_is_left_out_where_it_is_carried, {"release"}, True),
         (a_decision_is_used_that_was_open_when_the_store_began, set(), True),
+        (a_decision_is_used_in_a_store_whose_start_cannot_be_read, {"tree"}, None),
+        (a_compaction_is_carried_from_a_tree_that_cannot_be_read, {"tree"}, None),
+        (a_record_is_reopened_that_the_store_began_with_twice, {"duplicate_file", "reopens"}, False),
         (a_decision_is_used_whose_release_was_forged_into_an_archive, {"compaction", "release"}, False),
         (a_record_is_restored_whose_release_was_deleted, {"release", "resolved"}, False),
         (what_was_squashed_is_merged_again_and_pulled_over, set(), None),

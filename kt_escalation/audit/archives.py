@@ -18,9 +18,9 @@ from ..rules.judge_step import Violation
 from ..storage import compaction, layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit, touches_archives, without
-from ..storage.trees import FileChange
+from ..storage.trees import FileChange, Unsound
 from . import record_files
-from .commit_contents import CommitContents
+from .commit_contents import CommitContents, refused
 from .findings import Findings
 from .known_records import KnownRecords
 from .messages import Brought
@@ -40,12 +40,11 @@ class Archives:
     _findings: Findings
     _tally: RunCounts
 
-    def changed(self, commit: Commit) -> bool:
-        """Note each change of an existing archive, whatever records the run looks at. Returns whether there was one."""
-        changed = [change for change in commit.changes if change.old and layout.archive_at(change.path)]
-        for change in changed:
-            self._findings.find(commit, change.path, Violation("archive", archive_file.FINAL))
-        return bool(changed)
+    def changed(self, commit: Commit) -> None:
+        """Note each change of an existing archive, whatever records the run looks at."""
+        for change in commit.changes:
+            if change.old and layout.archive_at(change.path):
+                self._findings.find(commit, change.path, Violation("archive", archive_file.FINAL))
 
     def judged(self, commit: Commit, policies: Policies, brought: list[Brought]) -> Commit:
         """Judge what a plain commit did to archives, and return the rest of the commit."""
@@ -63,7 +62,11 @@ class Archives:
     ) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
         """What is wrong with a compaction, by path; and the ids that it moved into archives, by old path."""
         parent = self._commits.snapshot(commit.parents[0]) if commit.parents else None
-        done = compaction.done_by(self._store, commit, parent)
+        try:
+            done = compaction.done_by(self._store, commit, parent)
+        except Unsound as error:
+            # A carried commit may have any parent.
+            return [refused(error)], {}
         verdict = archive_file.judge(done, commit.committed_at, self._store.reader.blob_of)
         found = [(path, Violation(rule, expected)) for path, rule, expected in verdict.violations]
         found += self._too_early(commit, verdict.moved)

@@ -62,18 +62,19 @@ class CarriedCommits:
         self._start.judge_beside(commit)
         side.newest = max([self._newest_of(parent) for parent in commit.parents], default=LONG_AGO)
         said = self._statements.said(commit)
+        is_merge = len(commit.parents) > 1
         acts = moves = False
-        if len(commit.parents) < 2 or said:
+        if said or not is_merge:
             difference = self._commits.difference(side)
-            acts = len(commit.parents) < 2 and self._acts(difference)
-            if len(commit.parents) < 2:
+            if not is_merge:
+                acts = self._acts(difference)
+                moves = bool(difference.changes) or difference.unsound is not None
                 self._releases.refuse(commit, difference.changes, is_carried=True)
-            moves = len(commit.parents) < 2 and (bool(difference.changes) or difference.unsound is not None)
             if acts or said:
                 self._authors.people(commit, now, acts=acts, newest=side.newest)
             if said:
                 brought = [] if difference.unsound else self._statements.brought_by(commit, difference)
-                if len(commit.parents) > 1 and brought and self._asked < _MOST_ASKED:
+                if is_merge and brought and self._asked < _MOST_ASKED:
                     self._asked += 1
                     brought += self._statements.brought_beside(commit, difference)
                 self._statements.untrue(commit, said, brought, now)

@@ -28,6 +28,12 @@ _VERSIONS_KEPT = 200
 _KEEP = ".gitkeep"
 
 
+def refused(wrong: Unsound) -> tuple[str, Violation]:
+    """The violation of a tree that git itself would not have written, by path."""
+    where = wrong.path.rstrip("/") or layout.QUEUE
+    return where, Violation("tree", f"expected a tree as git writes it; it {wrong.problem}")
+
+
 @dataclass(slots=True)
 class SideCommit:
     """A commit beside the line: its changes, once they were read, and the newest date of a commit that acted up to it."""
@@ -67,6 +73,10 @@ class CommitContents:
             parents = side.commit.parents
             side.difference = self.between(self.tree_of(parents[0]) if parents else None, side.commit.tree)
         return side.difference
+
+    def changed(self, side: SideCommit) -> Commit:
+        """A carried commit with its changes against its first parent."""
+        return side.commit._replace(changes=self.difference(side).changes)
 
     def between(self, old: str | None, new: str) -> Difference:
         """The differences between two root trees."""

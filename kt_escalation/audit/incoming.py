@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from ..model.record import Record
 from ..policies.policy_set import Policies
+from ..rules.judge_step import Violation
+from ..storage import layout
 from ..storage.commits import Commit
 from ..storage.trees import Difference, FileChange
+from . import record_steps
 from .commit_contents import SideCommit
 from .parts import Parts
-from .policies_in_force import is_policy
-from .record_files import RecordChanges
+from .policies_in_force import at_fork, is_policy
+from .record_files import RecordChanges, State
 from .record_steps import Reopening
 
 # At most so many chains of commits are tried for one state; an honest merge has a few.
@@ -72,13 +75,36 @@ class Incoming:
         for side in self.carried:
             if len(side.commit.parents) != 1:
                 continue
-            difference = self._parts.commits.difference(side)
-            pairs = self._parts.records.by_record(difference.changes)
-            pairs |= {c.path: alone(c) for c in difference.changes if is_policy(c.path)}
-            for key, sides in pairs.items():
+            for key, sides in self.by_item(self._parts.commits.difference(side).changes).items():
                 before, after = self.both_sides(key, side.commit.parents[0], side.commit.oid, sides)
                 found.setdefault(key, []).append(CarriedStep(side, before, after, sides))
         return found
+
+    def by_item(self, changes: Sequence[FileChange], *, archives: bool = False) -> dict[str, RecordChanges]:
+        """The changes of each record that this run looks at, by id; of each policy file, and archive if asked, by path."""
+        files = (c for c in changes if is_policy(c.path) or (archives and layout.archive_at(c.path)))
+        return self._parts.records.by_record(changes) | {change.path: alone(change) for change in files}
+
+    def makers(self, change: FileChange) -> list[Commit]:
+        """The carried commits with one parent that made a version of a file, parents first."""
+        commits, version = self._parts.commits, (change.path, change.new)
+        return [
+            commits.changed(side)
+            for side in self.carried
+            if len(side.commit.parents) == 1
+            and any((made.path, made.new) == version for made in commits.difference(side).changes)
+        ]
+
+    def wrong(
+        self, commit: Commit, olds: Sequence[State], news: Sequence[State], *, is_known: bool
+    ) -> Iterator[tuple[str, Violation]]:
+        """The violations of a carried commit's step of a record whose state before it is legal, by path."""
+        return record_steps.judge(
+            *(commit, at_fork(self.now, self.policies_at_fork(commit)), olds, news, self.reopening),
+            is_known=is_known,
+            now=self._parts.scope.now,
+            least=self.now if not olds else None,
+        )
 
     def both_sides(self, key: str, old: str, new: str, sides: RecordChanges) -> tuple[Files, Files]:
         """The files of a record, or a policy file, before and after a change.

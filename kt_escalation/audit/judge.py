@@ -16,7 +16,7 @@ from ..storage.clone import GitStore
 from ..storage.commits import Commit, touches_archives
 from ..storage.interface import Progress
 from ..storage.trees import Difference, FileChange, Trees
-from .commit_contents import LONG_AGO, SideCommit
+from .commit_contents import LONG_AGO, SideCommit, refused
 from .line import Lines
 from .mark import Mark
 from .merge import Merging
@@ -180,10 +180,7 @@ class Judge:
         start = self._parts.start
         wrong = difference.unsound
         if wrong is not None:
-            where = wrong.path.rstrip("/") or layout.QUEUE
-            self.findings.find(
-                commit, where, Violation("tree", f"expected a tree as git writes it; it {wrong.problem}")
-            )
+            self.findings.find(commit, *refused(wrong))
             start.commit = start.commit or commit.oid
             if self._judged.sound is not None:
                 self.commits.read_as[commit.oid] = self._judged.sound

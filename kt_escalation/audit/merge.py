@@ -7,7 +7,7 @@ legal, for its own author and by the policies of the line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from ..model.times import format_time
@@ -15,7 +15,7 @@ from ..rules import judge_step
 from ..rules.judge_step import Violation
 from ..storage import layout
 from ..storage.commits import Commit, touches_archives
-from ..storage.trees import Difference, FileChange
+from ..storage.trees import Difference
 from . import messages, record_files, record_steps
 from .commit_contents import SideCommit
 from .incoming import CarriedStep, Incoming, is_same
@@ -24,7 +24,7 @@ from .merge_omissions import MergeOmissions
 from .merge_policies import MergePolicies
 from .messages import Brought
 from .parts import Parts
-from .policies_in_force import at_fork, is_policy
+from .policies_in_force import is_policy
 from .record_files import RecordChanges, State
 
 
@@ -71,7 +71,8 @@ class Merging:
             parts.policy_changes.follow(commit, policies, partial(self._policies.judge, steps))
         if parts.records.looks_at_all:
             for change, violation in parts.commits.foreign(self._incoming.changes):
-                parts.findings.find(self._author_of(change), change.path, violation)
+                author = next(reversed(self._incoming.makers(change)), commit)
+                parts.findings.find(author, change.path, violation)
         self._omissions.judge(since_fork, steps)
 
     def judge_omissions(self) -> None:
@@ -89,7 +90,7 @@ class Merging:
             differing = [
                 parts.commits.between(parts.commits.tree_of(parent), commit.tree) for parent in commit.parents
             ]
-            changed = [_keys(parts.records.by_record(one.changes), one.changes) for one in differing]
+            changed = [self._incoming.by_item(one.changes) for one in differing]
             authored = set.intersection(*(set(keys) for keys in changed))
             if not authored and not any(one.unsound for one in differing):
                 continue
@@ -102,7 +103,7 @@ class Merging:
                 continue
             expected = "expected a merge that leaves each file as one of its parents has it; rebase instead (`git rebase`)"
             for key in sorted(authored) or [layout.QUEUE]:
-                path = changed[0].get(key, key)
+                path = changed[0][key].path if authored else key
                 name = key if layout.id_of(path) == key else None
                 parts.findings.find(commit, path, Violation("merge", expected), name)
 
@@ -153,7 +154,7 @@ class Merging:
         state: State | None = None
         for step in chain:
             parts.records.touch(name, step.side.commit.oid)
-            commit = step.side.commit._replace(changes=parts.commits.difference(step.side).changes)
+            commit = parts.commits.changed(step.side)
             olds, news = parts.commits.contents.sides(step.sides)
             if touches_archives(commit) and name in self._archives.compaction(commit)[1].values():
                 wrong = self._wrong_compaction(name, commit, step)
@@ -207,14 +208,8 @@ class Merging:
         incoming, parts = self._incoming, self._parts
         if any(old.problem for old in olds):
             return [(commit, (news or olds)[0].path, parts.steps.not_restored)]
-        policies = at_fork(incoming.now, incoming.policies_at_fork(commit))
-        found = record_steps.judge(
-            *(commit, policies, olds, news, incoming.reopening),
-            is_known=not olds and bool(news) and parts.records.exists(name),
-            now=parts.scope.now,
-            least=incoming.now if not olds else None,
-        )
-        return [(commit, path, violation) for path, violation in found]
+        is_known = not olds and bool(news) and parts.records.exists(name)
+        return [(commit, *found) for found in incoming.wrong(commit, olds, news, is_known=is_known)]
 
     def _reopens(self, sides: RecordChanges) -> bool:
         _, news = self._parts.commits.contents.sides(sides)
@@ -242,19 +237,3 @@ class Merging:
             if late is not None:
                 return step.side.commit, state.path, late
         return None
-
-    def _author_of(self, change: FileChange) -> Commit:
-        """The carried commit that made a version of a file, else the merge itself."""
-        for side in reversed(self._incoming.carried):
-            if len(side.commit.parents) == 1 and any(
-                made.path == change.path and made.new == change.new
-                for made in self._parts.commits.difference(side).changes
-            ):
-                return side.commit
-        return self._incoming.commit
-
-
-def _keys(named: Mapping[str, RecordChanges], changes: Iterable[FileChange]) -> dict[str, str]:
-    """The records and policy files in some changes, each with a path."""
-    found = {name: sides.path for name, sides in named.items()}
-    return found | {change.path: change.path for change in changes if is_policy(change.path)}

@@ -60,15 +60,7 @@ class MergeArchives:
                 continue
             if not parts.records.looks_at_all:
                 continue
-            makers = [
-                side.commit._replace(changes=parts.commits.difference(side).changes)
-                for side in self._incoming.carried
-                if len(side.commit.parents) == 1
-                and any(
-                    made[0] == change.path and made[4] == change.new
-                    for made in parts.commits.difference(side).changes
-                )
-            ]
+            makers = self._incoming.makers(change)
             if not makers:
                 expected = "expected each archive as one of the parents has it"
                 parts.findings.find(self._incoming.commit, change.path, Violation("merge", expected))

@@ -16,11 +16,11 @@ from ..storage import history, layout
 from ..storage.commits import touches_archives
 from ..storage.trees import Difference
 from . import record_steps
-from .incoming import CarriedStep, Files, Incoming, alone, contents_of, is_same
+from .incoming import CarriedStep, Files, Incoming, contents_of, is_same
 from .merge_policies import MergePolicies
 from .parts import Parts
-from .policies_in_force import at_fork, is_policy
-from .record_files import RecordChanges, by_record
+from .policies_in_force import is_policy
+from .record_files import RecordChanges
 
 
 class MergeOmissions:
@@ -47,15 +47,9 @@ class MergeOmissions:
             if since_fork.changes
             else Difference()
         )
-        theirs, missing = by_record(since_fork.changes), by_record(left.changes)
-        theirs |= {
-            c.path: alone(c) for c in since_fork.changes if is_policy(c.path) or layout.archive_at(c.path)
-        }
-        missing |= {c.path: alone(c) for c in left.changes if is_policy(c.path) or layout.archive_at(c.path)}
+        theirs, missing = (self._incoming.by_item(one.changes, archives=True) for one in (since_fork, left))
         for key in sorted(theirs.keys() & missing.keys()):
             name = None if is_policy(key) or layout.archive_at(key) else key
-            if name is not None and not parts.records.looks_at(name):
-                continue
             if is_policy(key) and self._policies.may_leave_out():
                 self._policies.acted = self._incoming.now.roster is not None
                 continue
@@ -135,7 +129,7 @@ class MergeOmissions:
     def _is_legal(self, key: str, step: CarriedStep) -> bool:
         """Whether a carried step is legal, both by the policies where it was made and by those of the line."""
         parts = self._parts
-        commit = step.side.commit._replace(changes=parts.commits.difference(step.side).changes)
+        commit = parts.commits.changed(step.side)
         if is_policy(key):
             there = parts.commits.written_at(commit.parents[0])
             by_line = there.roster is not None and not any(self._policies.by_no_admin(step))
@@ -154,14 +148,7 @@ class MergeOmissions:
         olds, news = parts.commits.contents.sides(step.sides)
         if not news or any(state.problem for state in (*olds, *news)):
             return False
-        policies = at_fork(self._incoming.now, self._incoming.policies_at_fork(commit))
-        found = record_steps.judge(
-            *(commit, policies, olds, news, self._incoming.reopening),
-            is_known=False,
-            now=parts.scope.now,
-            least=self._incoming.now if not olds else None,
-        )
-        return next(iter(found), None) is None
+        return not any(self._incoming.wrong(commit, olds, news, is_known=False))
 
     def _may_drop(self, step: CarriedStep) -> bool:
         """Whether the author of the merge may omit a policy change: by the policies before it, after it, and on both sides."""

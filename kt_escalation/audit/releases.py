@@ -143,7 +143,7 @@ class Releases:
         base = self._records.base
         entry = base.find(name) if base is not None else None
         began = self._began()
-        if not isinstance(entry, Entry) or began is None or is_decided(began, name):
+        if not isinstance(entry, Entry) or (began is not None and is_decided(began, name)):
             return None
         record = entry.record
         end, until = record.resolution, record.requires.valid_for

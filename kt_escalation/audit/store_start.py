@@ -88,11 +88,10 @@ class StoreStart:
         for name, sides in self._records.by_record(changes).items():
             _, news = self._commits.contents.sides(sides)
             self._tally.imported += len(news)
+            found = list(record_files.faults(news))
             if len(news) > 1 or self._records.exists(name):
-                self._findings.find(
-                    commit, news[-1].path, Violation("duplicate_file", f"expected one file for {name}"), name
-                )
-            for path, violation in record_files.faults(news):
+                found.append((news[-1].path, Violation("duplicate_file", f"expected one file for {name}")))
+            for path, violation in found:
                 self._records.illegal[name] = None
                 self._records.blame(name, commit, path, violation)
             self._records.know(name, news[0] if not news[0].problem else None)
