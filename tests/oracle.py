@@ -1182,12 +1182,12 @@ class _Replay:
             # What came by no legal change may go again, as far as the rules say.
             sure = self.sure and path in was.versions and path not in was.ill
             return [self.report(oid, "policies", path, places=places, sure=sure, grave=True)]
+        # A tree whose `.kt.yaml` is no plain file is not read, so that nothing may have changed since the one before it.
+        before = [self.snaps[parent].files.get(KT_YAML) for parent in self.commits[oid].parents]
+        sure = self.sure and (path != KT_YAML or all(one is None or one[0] == "100644" for one in before))
         if self.is_broken(path, entry, policies):
-            return [self.report(oid, "policies", path, places=places, sure=self.sure, grave=True)]
+            return [self.report(oid, "policies", path, places=places, sure=sure, grave=True)]
         if path == KT_YAML and root_in(self.data(entry) or b"") not in ("", "."):
-            # A tree with something else there is not read, so that nothing may have changed since the one before it.
-            before = [self.snaps[parent].files.get(path) for parent in self.commits[oid].parents]
-            sure = self.sure and all(one is None or one[0] == "100644" for one in before)
             return [self.report(oid, "root", path, places=places, sure=sure, grave=True)]
         if path == ROSTER and policies.has_no_admin and was.force.roster and not was.force.has_no_admin:
             return [
