@@ -18,8 +18,6 @@ from lab import Lab, Ran, git, kt
 
 from kt_escalation.audit import hosting
 from kt_escalation.audit.hosting import HookSettings
-from kt_escalation.audit.scope import Sender
-from kt_escalation.policies.policy_set import assemble
 from kt_escalation.storage.clone import GitStore
 
 ROSTER = """\
@@ -506,14 +504,6 @@ def test_the_first_roster_says_who_pushes_it(
         assert ("pusher: expected a commit by" in done.stderr) == bool(code)
     late = kt("raise", "--request-id", "x", "--reason-code", "a.b", cwd=clone, env={"WHO": boss})
     assert late.code == 0, late.err
-
-
-def test_who_a_pusher_is() -> None:
-    roster = assemble(None, {}).roster
-    assert Sender("alice").user(roster) == "alice"
-    assert Sender("A@x.org").user(roster) == "a@x.org"
-    assert Sender("alice", "gitlab").user(roster) is None
-    assert str(Sender("alice", "gitlab")) == "gitlab:alice"
 
 
 # --- and it goes again --------------------------------------------------------------------------------

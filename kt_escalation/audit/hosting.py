@@ -15,7 +15,7 @@ from ..errors import BadInput, KtError
 from ..git.repository import Repository
 from ..model.text import plural
 from ..policies.policy_set import Policies, assemble
-from ..policies.roster import is_forge
+from ..policies.roster import is_forge, logged_in
 from ..storage import hook_settings, server_hook
 from ..storage.clone import GitStore
 from ..storage.interface import PROPOSALS
@@ -23,7 +23,6 @@ from ..storage.location import root_of
 from ..storage.proposals import require_branch_name
 from .hook import judge_branch
 from .mark import Mark
-from .scope import Sender
 
 #: The memory limit of the hook and of each git that it starts, in bytes.
 HOOK_MEMORY = 512 << 20
@@ -61,11 +60,6 @@ class HookSettings:
     pusher_from: str | None
     logins: str | None
 
-    def pusher(self, environ: Mapping[str, str]) -> Sender | None:
-        """The pusher's name from the server. None if it is not asked for, or empty."""
-        name = environ.get(self.pusher_from, "").strip() if self.pusher_from else ""
-        return Sender(name, self.logins) if name else None
-
 
 def pins(repository: Repository) -> HookSettings:
     """The settings of a server's repository."""
@@ -81,18 +75,21 @@ def pins(repository: Repository) -> HookSettings:
 
 
 def pushing(server: str | os.PathLike[str], environ: Mapping[str, str]) -> tuple[HookSettings, str | None]:
-    """The settings, and the pusher's name by the roster in force on the store branch.
+    """The settings, and the pusher's name. None if the server is not asked for it, or does not say it.
 
-    A login that no user has stays `forge:login`, which is nobody's id or e-mail. Raises NotAStore, BadInput.
+    A forge's login is matched with the roster's `logins` of that forge and nothing else, by the roster in force on
+    the store branch. One that no user has stays `forge:login`, which is nobody's id or e-mail. Raises NotAStore,
+    BadInput.
     """
     with closing(GitStore(Path(server))) as store:
         pinned = pins(store.repository)
-        pusher = pinned.pusher(environ)
-        if pusher is None or pusher.forge is None:
-            return pinned, pusher.name if pusher else None
+        name = environ.get(pinned.pusher_from, "").strip() if pinned.pusher_from else ""
+        if not name or pinned.logins is None:
+            return pinned, name or None
         # Not the roster as it stands there: somebody who could write it unseen could name themselves.
         roster = _in_force(store, judge_branch(store, datetime.now(UTC))).roster
-        return pinned, pusher.user(roster) or str(pusher)
+        user = logged_in(roster, pinned.logins, name) if roster else None
+        return pinned, user or f"{pinned.logins}:{name}"
 
 
 @dataclass(frozen=True)
