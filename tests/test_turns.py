@@ -102,6 +102,22 @@ def test_objects_are_written_as_git_writes_them(lab: Lab) -> None:
     assert git("rev-parse", "HEAD", cwd=clone) == lab.tip()
 
 
+def test_what_was_just_written_is_read_without_git(lab: Lab) -> None:
+    with closing(GitStore(lab.clone("alice"))) as store:
+        repository = store.repository
+        small, large = (repository.object_id("blob", data) for data in (b"small", b"large"))
+        repository.write_objects([(small, "blob", b"small")], flush=False)
+        repository.write_objects([(large, "blob", b"large")], flush=False)
+        [found] = repository.objects.get([large], largest=5)
+        assert found
+        assert found.data == b"large"
+        assert repository.objects._process is None
+        # What is larger than allowed, or was written before that, comes from git as ever.
+        both = repository.objects.get([large, small], largest=4)
+        assert [one and one.data for one in both] == [None, None]
+        assert [one and one.data for one in repository.objects.get([small, large])] == [b"small", b"large"]
+
+
 # --- what an old clone answers ----------------------------------------------------------------------
 
 

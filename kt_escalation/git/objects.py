@@ -7,7 +7,7 @@ import re
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple, TypeVar
@@ -57,6 +57,8 @@ class Objects:
     def __init__(self, start: Callable[[], Underway], silence: float | None = None) -> None:
         self._start = start
         self._silence = silence
+        #: What was written last, by id: whoever writes again reads it first.
+        self.written: Mapping[str, Object] = {}
         self._process: Underway | None = None
         # A thread that an exception interrupts while it gives the reader back can take it again.
         self._lock = threading.RLock()
@@ -70,7 +72,10 @@ class Objects:
         The bytes of objects larger than ``largest`` are not read. Names are ids or `<id>:<path>`. Raises
         GitFailed, also for a name with a line feed, which cannot be sent.
         """
-        found: list[Object | None] = []
+        found: list[Object | None] = [self.written.get(name) for name in names]
+        if all(one and (largest is None or one.size <= largest) for one in found):
+            return found
+        found = []
         with self._asking() as process:
             for some in chunks(names, REQUESTS_AT_ONCE):
                 if largest is None:
@@ -100,8 +105,8 @@ class Objects:
         return found
 
     def close(self) -> None:
-        """Stop the process."""
-        process, self._process = self._process, None
+        """Stop the process, and forget what was written."""
+        process, self._process, self.written = self._process, None, {}
         if process:
             process.close()
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from . import trees
 from .command import FLUSH, Git
-from .objects import TreeEntry, pack_of
+from .objects import Object, TreeEntry, pack_of
 from .people import Author
 
 # If there are at least this many new objects, they are kept as one pack instead of loose files.
 _KEEP_PACK = 200
+# Of those, the ones up to this size are kept in memory as well.
+_LARGEST = 1 << 20
 # Objects never change, so their files are read-only.
 _LOOSE_MODE = 0o444
 
@@ -52,6 +54,11 @@ class Writing(Git):
         if len(objects) < _KEEP_PACK and "core.sharedrepository" not in self.config:
             for oid, kind, data in objects:
                 self._write_loose(oid, kind, data, flush=flush)
+            self.objects.written = {
+                oid: Object(oid, kind, len(data), data)
+                for oid, kind, data in objects
+                if len(data) <= _LARGEST
+            }
             return
         packed = pack_of([(kind, data) for _, kind, data in objects], self._hash_name)
         command = ("index-pack", "--stdin") if len(objects) >= _KEEP_PACK else ("unpack-objects", "-q")
