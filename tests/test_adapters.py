@@ -16,7 +16,7 @@ from room import Room
 
 from kt_escalation.adapters import langchain, openai_agents, steps
 from kt_escalation.adapters import litellm_calls as litellm
-from kt_escalation.adapters.calls import Call, Verdict, decide
+from kt_escalation.adapters.calls import Call, CallVerdict, decide
 from kt_escalation.errors import AlreadyReleased, BadInput, MissingExtra, WaitTimeout
 from kt_escalation.gateway import AsyncGateway, Gateway, contracts, tool_calls
 
@@ -24,8 +24,8 @@ ARGS = {"amount": 100, "to": "bob"}
 KEY = contracts.key_of("secret")
 
 
-def verdict(outcome: str = "approved", arguments: Any = ARGS) -> Verdict:
-    return Verdict("esc_1", outcome, outcome != "denied", arguments, "so it is")
+def verdict(outcome: str = "approved", arguments: Any = ARGS) -> CallVerdict:
+    return CallVerdict("esc_1", outcome, outcome != "denied", arguments, "so it is")
 
 
 # --- ids and drafts ---------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def test_the_middleware_of_langchain_is_answered_action_by_action() -> None:
         (verdict("denied"), ("approve", "edit", "reject")),
     ],
 )
-def test_what_a_tool_does_not_allow_is_rejected(found: Verdict, allowed: tuple[str, ...]) -> None:
+def test_what_a_tool_does_not_allow_is_rejected(found: CallVerdict, allowed: tuple[str, ...]) -> None:
     assert langchain.decision_of("refund", found, allowed)["type"] == "reject"
 
 

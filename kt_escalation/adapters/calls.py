@@ -44,7 +44,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CallVerdict:
     """The decision on a call: whether it may be run, and with which ``arguments``.
 
     ``release_id`` stays the same if the decision is returned again. Pass it to the tool as an idempotency
@@ -76,7 +76,7 @@ def decide(
     *,
     again: bool = False,
     amends: bool = True,
-) -> Steps[list[Verdict]]:
+) -> Steps[list[CallVerdict]]:
     """Raise all calls, wait for all decisions, then take each decision for its one use.
 
     ``again`` says that the process which took a decision of this gateway has died: the decision is returned
@@ -106,7 +106,7 @@ def decide(
 
 def _taken(
     gateway: AnyGateway, call: Call, name: str, digest: str, again: bool, amends: bool
-) -> Steps[Verdict]:
+) -> Steps[CallVerdict]:
     try:
         decision = yield lambda: gateway.release(name, digest=digest, amended=amends)
     except Amended as error:
@@ -114,7 +114,7 @@ def _taken(
         verdict = _verdict(call, name, error.outcome, found.amendment, error.reason, None)
         return replace(verdict, release=False)
     except ReleaseExpired as error:
-        return Verdict(name, "expired", False, call.arguments, str(error))
+        return CallVerdict(name, "expired", False, call.arguments, str(error))
     except AlreadyReleased as error:
         # Only the journal knows who got the decision: names in the store are chosen by others.
         if not again or (yield lambda: gateway.gave(name)) != error.release_id:
@@ -130,7 +130,7 @@ def _taken(
 
 def _verdict(
     call: Call, name: str, outcome: str, amendment: Amendment | None, reason: str, release_id: str | None
-) -> Verdict:
+) -> CallVerdict:
     """The verdict of a decision. A change without the changed arguments releases nothing."""
     value: Any = call.arguments
     if outcome in AMENDING and amendment is not None:
@@ -138,4 +138,4 @@ def _verdict(
 
         value = plain(amendment)["value"]
     releases = outcome in RELEASING and (outcome not in AMENDING or amendment is not None)
-    return Verdict(name, outcome, releases, value, reason, release_id)
+    return CallVerdict(name, outcome, releases, value, reason, release_id)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import BadInput
-from .calls import Verdict
+from .calls import CallVerdict
 
 
 def calls_of(value: Any) -> list[tuple[str, Any, str | None]]:
@@ -31,7 +31,7 @@ def calls_of(value: Any) -> list[tuple[str, Any, str | None]]:
     return [("interrupt", value, None)]
 
 
-def answer_of(value: Any, verdicts: Sequence[Verdict]) -> Any:
+def answer_of(value: Any, verdicts: Sequence[CallVerdict]) -> Any:
     """The value with which to resume an interrupt."""
     if _is_batch(value):
         allowed = {
@@ -50,7 +50,7 @@ def answer_of(value: Any, verdicts: Sequence[Verdict]) -> Any:
     return {**vars(verdict), "value": verdict.arguments}
 
 
-def decision_of(name: str, verdict: Verdict, allowed: Sequence[str]) -> dict[str, Any]:
+def decision_of(name: str, verdict: CallVerdict, allowed: Sequence[str]) -> dict[str, Any]:
     """A verdict as LangChain's approve, edit or reject. A verdict that the tool does not allow becomes a rejection."""
     kind = "edit" if verdict.is_amended else "approve"
     if not verdict.release:

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import BadInput
 from ..gateway.tool_calls import REASON_CODE
 from . import sdk
-from .calls import Call, Verdict, decide
+from .calls import Call, CallVerdict, decide
 from .steps import AnyGateway, run_async
 
 
@@ -105,7 +105,7 @@ def calls_of(items: Sequence[Any]) -> list[tuple[str, Any, str]]:
     return found
 
 
-def rejection_of(verdict: Verdict) -> str:
+def rejection_of(verdict: CallVerdict) -> str:
     """The message to the model about a call that is not run."""
     if verdict.is_amended:
         instead = json.dumps(verdict.arguments, ensure_ascii=False)
