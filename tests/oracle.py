@@ -941,13 +941,15 @@ class _Replay:
         acts = old.own != new.own
         self.ahead(commit, acts, was)
         self.signed(commit, acts or bool(said(commit.message)), was)
-        self.message(commit, [(oid, commit.parents[0])], was, used)
+        blind = any(old.uses.get(name) != new.uses.get(name) for name in then.unclear)
+        self.message(commit, [(oid, commit.parents[0])], was, used, blind=blind)
 
     # --- decisions that are used ---
 
     def plain_uses(self, commit: Commit, was: At, then: At, folded: Mapping[str, State]) -> Iterator[Step]:
         """Judge what a plain commit of the line did to releases, and tell which actions that may be called."""
         oid, old, new = commit.oid, self.snaps[commit.parents[0]], self.snaps[commit.oid]
+        self.archived_uses(old, new, then)
         for name in sorted(old.uses.keys() | new.uses.keys()):
             before, after = old.uses.get(name, ABSENT), new.uses.get(name, ABSENT)
             rest, files = (
@@ -988,6 +990,16 @@ class _Replay:
             else:
                 then.misused[name] = before
                 self.report(oid, "release", paths[0], name=name, sure=sure, is_use=True)
+
+    @staticmethod
+    def archived_uses(old: Snap, new: Snap, then: At) -> None:
+        """What an archive of releases says was used, and stays so when somebody changes or deletes that archive."""
+        then.used |= new.archived_uses.keys() - old.archived_uses.keys()
+        for path, file in old.archives().items():
+            if new.files.get(path) != file:
+                archive = path.rpartition(".")[0] + ".yaml"
+                for name in (name for name, paths in old.archived_uses.items() if archive in paths):
+                    then.misused.setdefault(name, old.uses[name])
 
     def use(self, file: tuple[str, str, str] | None) -> use_rules.Release | None:
         return use_rules.read(plain_data(self.objects, file and file[1:]))
@@ -1061,6 +1073,7 @@ class _Replay:
         line = self.before[commit.oid] or ""
         pairs = [(oid, parents[0] if (parents := self.commits[oid].parents) else None) for oid in sorted(self.carried(commit.oid))
                  if len(self.commits[oid].parents) < 2]  # fmt: skip
+        self.archived_uses(self.snaps[line], self.snaps[commit.oid], then)
         for oid, parent in [(commit.oid, line), *pairs]:
             old, new = self.snaps[parent] if parent else Snap([]), self.snaps[oid]
             is_read = self.raw[oid].sound and (parent is None or self.raw[parent].sound)
@@ -1217,13 +1230,19 @@ class _Replay:
             self.report(commit.oid, "unsigned", "queue", sure=sure and self.sure)
 
     def message(
-        self, commit: Commit, pairs: list[tuple[str, str]], was: At, used: Iterable[Step] = ()
+        self,
+        commit: Commit,
+        pairs: list[tuple[str, str]],
+        was: At,
+        used: Iterable[Step] = (),
+        *,
+        blind: bool = False,
     ) -> None:
         """Hold what a message says against the steps (each from a parent to a commit) that it brought."""
         groups = said(commit.message)
         if not groups:
             return
-        steps, blind = [*used], False
+        steps = [*used]
         for oid, parent in pairs:
             old, new = self.snaps[parent], self.snaps[oid]
             blind = blind or not (self.raw[parent].sound and self.raw[oid].sound)

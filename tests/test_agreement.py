@@ -597,6 +597,24 @@ def a_decision_is_used_whose_release_was_forged_into_an_archive(tale: Tale) -> N
     tale.releases(tale.main)
 
 
+def a_decision_is_used_again_whose_archive_was_deleted(tale: Tale) -> None:
+    for_one_use(tale)
+    tale.decided()
+    tale.releases(tale.main)
+    [path] = filter(use_rules.id_of, tale.main.files)
+    made = use_rules.Uses(
+        Random(0), tale.main.files, tale.graph.data, (), tale.graph.now + timedelta(minutes=1)
+    ).answer()
+    assert made
+    tale.put(tale.main, made[0], "gw")
+    data = tale.graph.data(tale.main.files[path])
+    tale.later()
+    archive = hostile.archive("2026/11", 1, [("esc_r1", data)], "released")
+    tale.put(tale.main, {path: None, **archive}, "boss")
+    tale.put(tale.main, dict.fromkeys(archive), "mallory")
+    tale.releases(tale.main)
+
+
 def a_record_is_restored_whose_release_was_deleted(tale: Tale) -> None:
     for_one_use(tale)
     tale.decided()
@@ -618,6 +636,7 @@ def a_record_is_restored_whose_release_was_deleted(tale: Tale) -> None:
         (a_compaction_is_carried_from_a_tree_that_cannot_be_read, {"tree"}, None),
         (a_record_is_reopened_that_the_store_began_with_twice, {"duplicate_file", "reopens"}, False),
         (a_decision_is_used_whose_release_was_forged_into_an_archive, {"compaction", "release"}, False),
+        (a_decision_is_used_again_whose_archive_was_deleted, {"archive", "release"}, False),
         (a_record_is_restored_whose_release_was_deleted, {"release", "resolved"}, False),
         (what_was_squashed_is_merged_again_and_pulled_over, set(), None),
         (what_came_after_a_squash_is_left_out, {"dropped"}, None),

@@ -47,6 +47,7 @@ class Judge:
         self.findings = parts.findings
         self.records = parts.records
         self.authors = parts.authors
+        self.releases = parts.releases
         #: A commit of the line, and the mark at it once the run has passed it.
         self.passing: str | None = None
         self.passed: Mark | None = None
@@ -209,7 +210,7 @@ class Judge:
         policies = [change for change in commit.changes if is_policy(change.path)]
         tampered = any(change.old and layout.archive_at(change.path) for change in commit.changes)
         released = parts.releases.changed(commit.changes)
-        parts.releases.archived(commit.changes)
+        parts.releases.archived(commit, commit.changes)
         acts = bool(
             policies or tampered or (difference.changes if self._scope.only is None else changed or released)
         )

@@ -162,7 +162,8 @@ def _is_plainly_legal(run: Run, revision: str, ids: Sequence[str]) -> bool:
     judge, records = run.judge, run.judge.records
     report = reported(run, revision)
     every = (*report.violations, *report.waived)
-    if any(name in found for name in ids for found in (records.illegal, records.waived, records.owed)):
+    suspect = (records.illegal, records.waived, records.owed, judge.releases.illegal)
+    if any(name in found for name in ids for found in suspect):
         return False
     if any(violation.escalation_id in ids for violation in every):
         return False
@@ -207,6 +208,8 @@ def _proven(wanted: Wanted, run: Run, report: Report, others: Collection[str]) -
         return broken
     if name in judge.records.illegal or name in judge.records.waived:
         return wanted.illegal(f"no legal step led to the content of {wanted.path}")
+    if name in judge.releases.illegal:
+        return wanted.illegal(f"no legal step led to what is left of the release of {name}")
     for one in wanted.ids:
         states = judge.records.legal.get(one, ())
         there = judge.commits.standing(revision, one)

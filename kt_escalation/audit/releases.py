@@ -190,21 +190,32 @@ class Releases:
             else:
                 self._blame(name, commit, some[0].path, ON_THE_LINE)
         for change in changes:
-            archive = layout.archive_at(change.path)
-            if archive is not None and archive.kind == "released":
+            if change.path.startswith(layout.RELEASED) and layout.archive_at(change.path):
                 self._findings.find(commit, change.path, ON_THE_LINE)
         if not is_carried:
-            self.archived(changes)
+            self.archived(commit, changes)
 
-    def archived(self, changes: Iterable[FileChange]) -> None:
-        """Note the ids in new archives of releases. A forged one, too, says that a decision was used."""
+    def archived(self, commit: Commit, changes: Iterable[FileChange]) -> None:
+        """Note the ids in archives of releases that a commit adds: also a forged one says that a decision was used.
+
+        Those in archives that it changes or deletes stay used, whatever is left of their releases.
+        """
+        parent = self._judged.sound or commit.parents[0]
         for change in changes:
-            archive = layout.archive_at(change.path)
-            if archive is None or archive.kind != "released" or not archive.is_ids or change.new is None:
-                continue
-            [found] = self._store.repository.objects.get([change.new], archive_file.MAX_ARCHIVE)
-            with suppress(archive_file.BadArchive):
-                self._used.update(map(hash, archive_file.read_ids(found.data or b"") if found else ()))
+            archive = layout.archive_at(change.path) if change.path.startswith(layout.RELEASED) else None
+            if archive is not None and archive.is_ids:
+                self._used.update(map(hash, self._ids(change.new)))
+            if archive is not None and change.old is not None:
+                beside = self._commits.version(parent, layout.both(archive)[1])
+                for name in (name for *_, oid in beside for name in self._ids(oid)):
+                    self.illegal.setdefault(name, self._standing(parent, name))
+
+    def _ids(self, oid: str | None) -> list[str]:
+        """The ids in the file of ids of an archive. Empty if that is malformed."""
+        [found] = self._store.repository.objects.get([oid or ""], archive_file.MAX_ARCHIVE)
+        with suppress(archive_file.BadArchive):
+            return archive_file.read_ids(found.data or b"") if found else []
+        return []
 
     def judge(
         self, commit: Commit, now: Policies, changed: Mapping[str, list[FileChange]], brought: list[Brought]
