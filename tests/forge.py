@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -158,7 +159,11 @@ def serve(forge: Forge, *options: str) -> Path:
         *sorted((name, value) for name, value in os.environ.items() if name.startswith(("GIT_", "KT_"))),
     )
     if key not in SERVERS:
-        kept = Path(os.environ["GIT_CONFIG_GLOBAL"]).parent / f"server-{len(SERVERS)}.git"
+        # One whose installation failed stays there, and must not be in the way of the next one.
+        kept = (
+            Path(tempfile.mkdtemp(prefix="server-", dir=Path(os.environ["GIT_CONFIG_GLOBAL"]).parent))
+            / "kept.git"
+        )
         git("clone", "--quiet", "--bare", "--no-hardlinks", str(forge.path), str(kept), cwd=forge.path)
         git("remote", "remove", "origin", cwd=kept)
         ran = kt("hook", "install", "--server", str(kept), *options, cwd=forge.path)
