@@ -941,7 +941,10 @@ class _Replay:
         acts = old.own != new.own
         self.ahead(commit, acts, was)
         self.signed(commit, acts or bool(said(commit.message)), was)
-        blind = any(old.uses.get(name) != new.uses.get(name) for name in then.unclear)
+        changed = {n for n in old.uses.keys() | new.uses.keys() if old.uses.get(n) != new.uses.get(n)}
+        for name in changed:
+            self.touched.setdefault(name, []).extend(archives)
+        blind = bool(changed & then.unclear)
         self.message(commit, [(oid, commit.parents[0])], was, used, blind=blind)
 
     # --- decisions that are used ---
