@@ -378,6 +378,18 @@ def what_git_itself_does_not_read_is_on_the_way(tale: Tale) -> None:
     tale.merge(tale.main, side.tip, "bob", files=tale.main.files)
 
 
+def what_git_itself_does_not_read_is_before_a_mark_where_dates_count(tale: Tale) -> None:
+    empty = (hostile.PLAIN, b"", tale.graph.blob("x"))
+    tale.put(tale.main, {hostile.SETTINGS: hostile.settings(signed=True)}, "boss")
+    tale.does(tale.main, "gw", "raise")
+    tale.put(tale.main, {}, "bob", spoil=lambda at, entries: [empty, *entries] if at == "queue/" else entries)
+    tale.put(tale.main, {"src/main.py": "2\n"}, "bob")
+    side = tale.side()
+    tale.does(side, "alice", "claim")
+    tale.does(tale.main, "gw", "raise", "esc_r2")
+    tale.merge(tale.main, side.tip, "bob")
+
+
 def merged_again(tale: Tale) -> Branch:
     """A side whose record the line has by a squash, and a note since; a clone then merges the side all the same."""
     side = tale.side()
@@ -639,6 +651,7 @@ def a_record_is_restored_whose_release_was_deleted(tale: Tale) -> None:
         (a_decision_is_used_again_whose_archive_was_deleted, {"archive", "release"}, False),
         (a_record_is_restored_whose_release_was_deleted, {"release", "resolved"}, False),
         (what_was_squashed_is_merged_again_and_pulled_over, set(), None),
+        (what_git_itself_does_not_read_is_before_a_mark_where_dates_count, {"tree", "unsigned"}, None),
         (what_came_after_a_squash_is_left_out, {"dropped"}, None),
         (a_policy_that_the_line_had_is_merged_again, set(), None),
         (a_policy_that_the_line_never_had_is_left_out, {"dropped"}, None),

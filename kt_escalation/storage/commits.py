@@ -29,8 +29,12 @@ def header(store: GitStore, commit: str) -> Commit:
 
 def dates(store: GitStore, commit: str) -> list[datetime]:
     """The times of the newest thousand commits that changed the store, up to a commit."""
-    form = ["--full-history", f"--max-count={_RECENT}"]
-    return store.repository.dates(commit, form, folders(store))
+    most = f"--max-count={_RECENT}"
+    try:
+        return store.repository.dates(commit, ["--full-history", most], folders(store))
+    except GitFailed:
+        # If git itself cannot read some tree on the way, those of all commits count.
+        return store.repository.dates(commit, [most], [])
 
 
 def walk(store: GitStore, revisions: Sequence[str], *, merged: bool = False) -> Iterator[Commit]:
