@@ -210,7 +210,7 @@ class MemoryStore:
         yield
 
     @contextmanager
-    def turn(self, meanwhile: Callable[[], None]) -> Iterator[None]:
+    def turn(self, meanwhile: Callable[..., None]) -> Iterator[None]:
         yield
 
     def author(self) -> Author:

@@ -293,6 +293,56 @@ def test_what_is_done_meanwhile_is_done_once_and_only_by_those_who_wait(
         assert done == ["waiting"]
 
 
+def test_whoever_is_next_gets_ready_once_when_the_slice_before_is_about_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(push_queue, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(push_queue, "AT_ONCE", 60.0)
+    holder, had = push_queue.PushQueue("a remote"), 0
+    ready: list[tuple[str, int]] = []
+
+    def wait(name: str) -> None:
+        with push_queue.PushQueue("a remote").turn(soon=lambda: ready.append((name, had))):
+            pass
+
+    with ThreadPoolExecutor(2) as pool:
+        for had in range(push_queue.TURNS):
+            with holder.turn():
+                for name in ("next", "last") if had == 0 else ():
+                    pool.submit(wait, name)
+                    while not [*tmp_path.glob("kt-escalation/*/waiting/0*")]:
+                        time.sleep(0.005)
+                time.sleep(0.1)
+    [(name, turns)] = ready
+    assert name == "next"
+    assert push_queue.TURNS - 3 <= turns < push_queue.TURNS
+
+
+def test_whoever_is_next_fetches_before_its_turn(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push_queue, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(push_queue, "AT_ONCE", 60.0)
+    clone, holder = lab.clone("alice"), push_queue.PushQueue(lab.remote.as_uri())
+    lab.escalations("new")
+
+    def is_known() -> bool:
+        return git("rev-parse", "origin/main", cwd=clone) == lab.tip()
+
+    with Store.open(clone, follow_checkout=False) as store, ThreadPoolExecutor(1) as pool:
+        for had in range(push_queue.TURNS):
+            with holder.turn():
+                if had == 0:
+                    claimed = pool.submit(store.claim, "esc_new")
+                time.sleep(0.2)
+                assert had or not is_known()
+                last = had == push_queue.TURNS - 1
+                until = time.monotonic() + (30 if last else 0)
+                while not is_known() and time.monotonic() < until:
+                    time.sleep(0.02)
+        assert is_known()
+        assert claimed.result().commit == lab.tip()
+
+
 def test_those_who_wait_for_a_turn_have_it_in_the_order_in_which_they_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

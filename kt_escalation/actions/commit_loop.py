@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from ..errors import GitFailed, Interrupted, KtError, PushRefused, RemoteUnreachable, exhausted
@@ -222,17 +222,17 @@ class CommitLoop:
                         raise
             return self._follow(change) if change.branch is None else ""
 
-    def _rehearse(self, change: _Change) -> None:
-        """Decide once on this clone's own state, only to load modules and files in advance.
+    def _rehearse(self, change: _Change, newer: Snapshot | None = None) -> None:
+        """Decide on this clone's own state once, and on each ``newer`` one, to load modules and read files in advance.
 
         While a store has the turn, all others wait, so this is done before. It is limited to `_Change.kept`
         steps, which only decide.
         """
-        if change.kept and not self._rehearsed:
+        if change.kept and (newer or not self._rehearsed):
             self._rehearsed = True
             with suppress(Exception):
-                here, author = self.port.read(), self.port.author()
-                decided(change.decide, change.partial, here, author, datetime.now(UTC), kept=True)
+                here, now = newer or self.port.read(), to_millis(self.clock())
+                decided(change.decide, change.partial, here, self.port.author(), now, kept=True)
 
     # --- attempts ---------------------------------------------------------------------------------
 

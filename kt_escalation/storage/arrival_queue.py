@@ -22,11 +22,15 @@ class ArrivalQueue:
         self._folder = folder
         self._name = ""
         self._handle = -1
+        # The open file of the first process that is waiting. Nobody else can be first before it has gone.
+        self._before = -1
 
     def __enter__(self) -> ArrivalQueue:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._before >= 0:
+            os.close(self._before)
         if self._handle >= 0:
             with suppress(OSError):
                 (self._folder / self._name).unlink()
@@ -35,6 +39,11 @@ class ArrivalQueue:
     @property
     def is_first(self) -> bool:
         """Whether no earlier process is still waiting."""
+        if self._before >= 0:
+            if not _is_free(self._before):
+                return False
+            os.close(self._before)
+            self._before = -1
         try:
             names = sorted(path.name for path in self._folder.iterdir() if path.name[0] != ".")
         except OSError:
@@ -60,13 +69,19 @@ class ArrivalQueue:
             handle = os.open(self._folder / name, os.O_RDWR)
         except OSError:
             return True
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _is_free(handle):
+            self._before = handle
             return False
-        else:
-            with suppress(OSError):
-                (self._folder / name).unlink()
-            return True
-        finally:
-            os.close(handle)
+        os.close(handle)
+        with suppress(OSError):
+            (self._folder / name).unlink()
+        return True
+
+
+def _is_free(handle: int) -> bool:
+    """Whether the process that has locked a file has left the queue or died. Several may ask at once."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -191,7 +191,7 @@ class GitStore:
             finally:
                 self.newest_tip.stop_asking()
 
-    def turn(self, meanwhile: Callable[[], None]) -> AbstractContextManager[None]:
+    def turn(self, meanwhile: Callable[..., None]) -> AbstractContextManager[None]:
         return self.newest_tip.turn(meanwhile)
 
     def prepare(self, request: Request, proposal: Onto | None = None) -> PreparedCommit:

@@ -184,10 +184,10 @@ class Port(Protocol):
     def writing(self, timeout: float) -> AbstractContextManager[None]:
         """Take the clone's lock. Raises LockTimeout."""
 
-    def turn(self, meanwhile: Callable[[], None]) -> AbstractContextManager[None]:
+    def turn(self, meanwhile: Callable[..., None]) -> AbstractContextManager[None]:
         """Wait, for a limited time, for a turn among this host's processes that write to the same remote.
 
-        ``meanwhile`` is called once if the turn cannot be had at once.
+        ``meanwhile`` is called if the turn cannot be had at once, and may be called again with a newer snapshot.
         Turns only avoid lost races. Correctness does not depend on them, and waiting raises no error.
         """
 

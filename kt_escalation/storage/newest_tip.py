@@ -16,6 +16,7 @@ from ..errors import (
     BadInput,
     GitLocked,
     HistoryRewritten,
+    KtError,
     NoStoreBranch,
     NotAStore,
     NothingToClaim,
@@ -30,6 +31,8 @@ from .snapshot import GitSnapshot
 from .store_branch import StoreBranch
 
 FETCH_PAUSE_SECONDS = 0.1
+# The most time for a fetch before this store's turn.
+_AHEAD_SECONDS = 5.0
 # Without merges, about twice as many new commits are compared before the audit is loaded, which takes long.
 _NEAR = 256
 
@@ -220,12 +223,20 @@ class NewestTip:
     # --- turns ------------------------------------------------------------------------------------
 
     @contextmanager
-    def turn(self, meanwhile: Callable[[], None]) -> Iterator[None]:
+    def turn(self, meanwhile: Callable[..., None]) -> Iterator[None]:
         """See `interface.Port`."""
         if self._location.remote is None:
             yield
             return
-        with self._queue.turn(meanwhile) as self._turn:
+
+        def soon() -> None:
+            # Little is left to be fetched and read in the turn itself, while the others wait. On a network the
+            # round trips take longest, and this would double them.
+            if self._location.local_remote():
+                with suppress(KtError):
+                    meanwhile(self._snapshot(*self._fetched(_AHEAD_SECONDS)))
+
+        with self._queue.turn(meanwhile, soon) as self._turn:
             try:
                 yield
             except NothingToClaim:

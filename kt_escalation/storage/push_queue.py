@@ -26,8 +26,12 @@ TURNS, SLICE_SECONDS = 8, 1.0
 #: A store waits for a turn until nobody has had one for this many seconds, and for this many in all. Then it
 #: pushes without one. Those who wait for this clone's lock meanwhile wait 60 by default.
 PATIENCE, LONGEST = 20.0, 40.0
-# How often the lock is asked for by the store that is next, and by those behind it.
+# How often the lock is asked for by the store that is next; and how often it reads the note, and those behind it
+# ask whether they are next.
 _POLL_SECONDS, _WAIT_SECONDS = 0.003, 0.03
+# The store that is next gets ready when the slice before its own has had all but so many turns, and this part
+# of its time.
+_TURNS_LEFT, _PART = 2, 0.7
 
 
 class Turn(NamedTuple):
@@ -71,13 +75,19 @@ class PushQueue:
         self._reserved = AT_ONCE
 
     @contextmanager
-    def turn(self, meanwhile: Callable[[], None] = lambda: None) -> Iterator[Turn]:
-        """Wait for a turn, for a limited time, and hold it. ``meanwhile`` is called once if there is a wait."""
+    def turn(
+        self, meanwhile: Callable[[], None] = lambda: None, soon: Callable[[], None] = lambda: None
+    ) -> Iterator[Turn]:
+        """Wait for a turn, for a limited time, and hold it.
+
+        ``meanwhile`` is called once if there is a wait, and ``soon`` once if it is about to end because another
+        store's slice does. Both should be quick, since a turn that comes meanwhile waits for them.
+        """
         handle, turn = None, Turn()
         longest = max(AT_ONCE, AGAIN)
         self._reserved = longest if time.monotonic() - self._left <= longest else AT_ONCE
         with suppress(OSError, RuntimeError):
-            handle = self._take(meanwhile)
+            handle = self._take(meanwhile, soon)
             note = self._note()
             turn = Turn(handle is not None and note.owner == self._me, note.tip)
         if not turn.again or not self._turns:
@@ -113,10 +123,12 @@ class PushQueue:
         name = hashlib.sha256(self._address.encode(errors="surrogateescape")).hexdigest()[:32]
         return caches / "kt-escalation" / name
 
-    def _take(self, meanwhile: Callable[[], None] = lambda: None) -> int | None:
+    def _take(
+        self, meanwhile: Callable[[], None] = lambda: None, soon: Callable[[], None] = lambda: None
+    ) -> int | None:
         """Take the lock, and return its open file. None if that takes too long.
 
-        Only the next store in the queue polls the lock often. The others wait to be next, and use no CPU.
+        Only the next store in the queue polls the lock often. The others wait to be next.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         end = time.monotonic() + LONGEST
@@ -126,11 +138,11 @@ class PushQueue:
             if taken is not None:
                 return taken
         with ArrivalQueue(self._folder / "waiting") as queue:
-            if queue.is_first and (taken := self._locked()) is not None:
+            if queue.is_first and (taken := self._wait(lambda: True, 0.0)) is not None:
                 return taken
             queue.join()
             meanwhile()
-            return self._wait(lambda: queue.is_first, end)
+            return self._wait(lambda: queue.is_first, end, soon)
 
     def _may_have_it(self) -> bool:
         """Whether no other store has a slice of turns left."""
@@ -138,33 +150,56 @@ class PushQueue:
         # One clock serves all processes of a host.
         return note.owner == self._me or not 0 < note.back_until - time.monotonic() <= max(AT_ONCE, AGAIN)
 
-    def _wait(self, is_next: Callable[[], bool], end: float) -> int | None:
-        """Wait until this store is the next one, and the lock is free.
+    def _wait(
+        self, is_next: Callable[[], bool], end: float, soon: Callable[[], None] | None = None
+    ) -> int | None:
+        """Wait until this store is the next one, and take the lock when it is free. Returns its open file.
 
         None if that is not before ``end``, or if the queue does not move.
         """
-        last, patient = self._note(), time.monotonic() + PATIENCE
-        # Nobody passes the next one.
-        following = is_next()
-        while (taken := self._locked() if following else None) is None:
-            if time.monotonic() >= min(end, patient):
-                return None
-            pause = _POLL_SECONDS if following else _WAIT_SECONDS
-            time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
-            following = following or is_next()
-            if (note := self._note()) != last:
-                last, patient = note, time.monotonic() + PATIENCE
-        return taken
+        handle, taken = os.open(self._folder / "turn", os.O_RDWR | os.O_CREAT, 0o600), False
+        try:
+            taken = self._comes(handle, is_next, end, soon)
+        finally:
+            if not taken:
+                os.close(handle)
+        return handle if taken else None
 
-    def _locked(self) -> int | None:
-        """Take the lock if it is free and no other store has a slice left, and return its open file."""
-        handle = os.open(self._folder / "turn", os.O_RDWR | os.O_CREAT, 0o600)
+    def _comes(
+        self, handle: int, is_next: Callable[[], bool], end: float, soon: Callable[[], None] | None
+    ) -> bool:
+        """Whether the lock was taken in time."""
+        last, moved = self._note(), time.monotonic()
+        # Since when this store is the next one, whom nobody passes, and how many turns have ended since.
+        since, turns = (moved, 0) if is_next() else (0.0, 0)
+        read = moved
+        while not (since and self._locks(handle)):
+            now = time.monotonic()
+            if now >= min(end, moved + PATIENCE):
+                return False
+            if not since and is_next():
+                since = now
+                continue
+            # To read the note costs more than to ask for the lock.
+            if now - read >= _WAIT_SECONDS:
+                read = now
+                if (note := self._note()) != last:
+                    last, moved, turns = note, now, turns + (since > 0)
+            if soon and turns >= TURNS - _TURNS_LEFT and now - since >= _PART * SLICE_SECONDS:
+                soon()
+                soon = None
+            pause = _POLL_SECONDS if since else _WAIT_SECONDS
+            time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
+        return True
+
+    def _locks(self, handle: int) -> bool:
+        """Take the lock if it is free and no other store has a slice left."""
         with suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if self._may_have_it():
-                return handle
-        os.close(handle)
-        return None
+                return True
+            fcntl.flock(handle, fcntl.LOCK_UN)
+        return False
 
     def _note(self) -> _Note:
         """The note that the last holder has left."""
