@@ -15,8 +15,8 @@ from .people import Author
 
 # If there are at least this many new objects, they are kept as one pack instead of loose files.
 _KEEP_PACK = 200
-# Of those, the ones up to this size are kept in memory as well.
-_LARGEST = 1 << 20
+# The last ones are also kept in memory if they have at most so many bytes.
+_MOST_KEPT = 1 << 20
 # Objects never change, so their files are read-only.
 _LOOSE_MODE = 0o444
 
@@ -54,11 +54,9 @@ class Writing(Git):
         if len(objects) < _KEEP_PACK and "core.sharedrepository" not in self.config:
             for oid, kind, data in objects:
                 self._write_loose(oid, kind, data, flush=flush)
-            self.objects.written = {
-                oid: Object(oid, kind, len(data), data)
-                for oid, kind, data in objects
-                if len(data) <= _LARGEST
-            }
+            is_small = sum(len(data) for _, _, data in objects) <= _MOST_KEPT
+            kept = [Object(oid, kind, len(data), data) for oid, kind, data in objects if is_small]
+            self.objects.written = {item.oid: item for item in kept}
             return
         packed = pack_of([(kind, data) for _, kind, data in objects], self._hash_name)
         command = ("index-pack", "--stdin") if len(objects) >= _KEEP_PACK else ("unpack-objects", "-q")
