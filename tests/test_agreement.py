@@ -168,7 +168,9 @@ def at_the_doors(graph: Graph, repository: Path, count: Counter[str]) -> Iterato
     yield from pushed(graph, repository, verdict, Random(graph.seed).choice(verdict.line), graph.now, count)
     if graph.seed >= hostile.USING and len(verdict.line) > 1:
         # A release is pushed when it is made, or not at all.
-        at = oracle.commit_of(graph.tip, graph.objects[graph.tip][1]).at + timedelta(seconds=1)
+        at = min(oracle.commit_of(graph.tip, graph.objects[graph.tip][1]).at, graph.now) + timedelta(
+            seconds=1
+        )
         then = oracle.judge(graph.objects, graph.tip, at)
         yield from pushed(graph, repository, then, then.line[-2], at, count)
 
