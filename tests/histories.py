@@ -673,7 +673,7 @@ class Graph:
         if then.name != actor(commit.email, commit.when, policies).name:
             # Its message names who did it as people were known there.
             return False
-        told = judge_step.Context(commit.email, commit.when, policies, deciders, origin)
+        told = judge_step.StepContext(commit.email, commit.when, policies, deciders, origin)
         return not judge_step.judge(old, new, told)
 
 

@@ -827,7 +827,7 @@ class _Replay:
         for one in around if new is not None and old is None and reopens else ():
             reopener = reopener or self.open_again(one, reopens, name)
         deciders = tuple(review.reviewer for review in reopened.reviews) if reopened else ()
-        told = judge_step.Context(commit.email, commit.at, policies, deciders, reopened, reopener)
+        told = judge_step.StepContext(commit.email, commit.at, policies, deciders, reopened, reopener)
         found = [(one.rule, path) for one in judge_step.judge(old, new, told)]
         if not found and old is not None and new is not None and is_early(old, new, commit.at):
             found.append(("deadline", path))

@@ -289,7 +289,7 @@ def reviewed(before: Record, name: str, outcome: Any, value: Any = None) -> Reco
     held = transitions.claim(before, who(name), f"claim-{name}-{len(before.reviews)}")
     given = amendments.of(value) if value is not None else None
     after = transitions.resolve(held, who(name), outcome, "so", amendment=given)
-    told = judge_step.Context(f"{name}@example.com", NOW, RULES)
+    told = judge_step.StepContext(f"{name}@example.com", NOW, RULES)
     assert judge_step.judge(before, held, told) == judge_step.judge(held, after, told) == ()
     return after
 
@@ -384,9 +384,9 @@ def test_withdrawing_is_judged_as_it_is_done() -> None:
         assert after.resolution
         assert after.resolution.outcome == "withdrawn"
         assert after.schema_version == 2
-        told = judge_step.Context(f"{name}@example.com", later, RULES)
+        told = judge_step.StepContext(f"{name}@example.com", later, RULES)
         assert judge_step.judge(before, after, told) == ()
-        [wrong] = judge_step.judge(before, after, judge_step.Context("a@example.com", later, RULES))
+        [wrong] = judge_step.judge(before, after, judge_step.StepContext("a@example.com", later, RULES))
         assert wrong.rule == "withdraw"
 
 
@@ -472,7 +472,7 @@ def test_a_step_that_changes_what_only_python_takes_for_equal_is_found(pair: tup
     forged = held.replace(event_context=other)
     same = canonical.dumps(held) == canonical.dumps(forged)
     assert (held == forged) == same
-    told = judge_step.judge(before, forged, judge_step.Context("a@example.com", NOW, RULES))
+    told = judge_step.judge(before, forged, judge_step.StepContext("a@example.com", NOW, RULES))
     assert [found.rule for found in told] == ([] if same else ["transition"])
 
 

@@ -10,7 +10,7 @@ from counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kt_escalation.model.archive_file import Name
+from kt_escalation.model.archive_file import ArchiveName
 from kt_escalation.storage.archive_index import Index
 from kt_escalation.storage.archives import Archive
 
@@ -34,7 +34,8 @@ class Store:
         # Equal files are one blob.
         blobs = [contents.index(names) for names in contents]
         self.archives = [
-            Archive(Name("2024/01", n), f"{n:04}", f"d{blob}", f"{blob}") for n, blob in enumerate(blobs)
+            Archive(ArchiveName("2024/01", n), f"{n:04}", f"d{blob}", f"{blob}")
+            for n, blob in enumerate(blobs)
         ]
 
     def index(self) -> Index:

@@ -14,7 +14,7 @@ from forge import Forge, identity, waive
 from lab import git, kt, path_to_git
 from terminal import _KT, kt_at_a_terminal
 
-from kt_escalation.model.archive_file import Name
+from kt_escalation.model.archive_file import ArchiveName
 from kt_escalation.storage.archive_index import Index
 from kt_escalation.storage.archives import Archive
 
@@ -297,7 +297,9 @@ def test_a_claim_over_several_stores_shows_a_remote_that_is_slow(many: Path, tmp
 
 
 def test_filling_the_index_of_archives_is_told(tmp_path: Path) -> None:
-    names = [Name(f"2024/{month:02}", number, False) for month in range(1, 13) for number in range(1, 9)]
+    names = [
+        ArchiveName(f"2024/{month:02}", number, False) for month in range(1, 13) for number in range(1, 9)
+    ]
     archives = tuple(
         Archive(name, f"archives/{at}", f"{at:040x}", f"{at + 1000:040x}") for at, name in enumerate(names)
     )

@@ -190,7 +190,7 @@ class Life(RuleBasedStateMachine):
         origin = self.state.get(after.reopens) if after.reopens else None
         deciders = tuple(review.reviewer for review in origin.reviews) if origin else ()
         policies = replace(self.policies, tree=after.route.policies)
-        told = judge_step.Context(author, self.now, policies, deciders, origin)
+        told = judge_step.StepContext(author, self.now, policies, deciders, origin)
         assert judge_step.judge(before, after, told) == ()
 
     people = st.sampled_from(PEOPLE)

@@ -479,7 +479,7 @@ def test_a_release_that_arrives_is_of_now_both_ways(late: int, found: bool) -> N
         release = MemorySnapshot(remote.commits[-1]).release(record)
         assert isinstance(release, Release)
         clock = now - timedelta(minutes=late)
-        made = releasing.Made("gw@example.com", now, store.policies(), clock)
+        made = releasing.ReleaseCommit("gw@example.com", now, store.policies(), clock)
     violations = [one.expected for one in releasing.judge(releasing.Decided(record, now), release, made)]
     assert violations == ([f"expected a release of now, {format_time(clock)}"] if found else [])
 

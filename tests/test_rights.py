@@ -83,7 +83,7 @@ def test_a_cell_of_the_table(action: str, role: str, route: dict[str, str], stat
         return
     assert ("same" if after is before else "ok") == said
     if after is not before:
-        told = judge_step.Context("me@example.com", NOW, rules, reopened=before)
+        told = judge_step.StepContext("me@example.com", NOW, rules, reopened=before)
         if action == "reopen":
             assert judge_step.judge(None, after, told) == ()
         else:
@@ -209,7 +209,7 @@ def test_a_right_that_one_gives_oneself_is_no_right_in_the_same_commit_or_the_ne
     before, enrolled = policies("auditor"), policies("reviewer")
     # In one commit the parent's roster counts for both halves of it.
     claimed = transitions.claim(record(), actor("me@example.com", NOW, enrolled), "a")
-    told = judge_step.Context("me@example.com", NOW, before)
+    told = judge_step.StepContext("me@example.com", NOW, before)
     assert [v.rule for v in judge_step.judge(record(), claimed, told)] == ["not_allowed"]
     # In two commits the first of them is the violation.
     assert [v.rule for v in judge_step.judge_policies("me@example.com", before)] == ["policies"]

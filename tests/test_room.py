@@ -94,7 +94,7 @@ def test_a_step_that_leaves_it_open_leaves_room_and_the_judge_says_the_same(name
     before, me = make(most - 3_000), who(actor)
     text = "y" * 2_000
     text += "y" * (most - size(step(before, me, text)))
-    full, told = step(before, me, text), judge_step.Context(f"{actor}@example.com", NOW, RULES)
+    full, told = step(before, me, text), judge_step.StepContext(f"{actor}@example.com", NOW, RULES)
     assert size(full) == most
     assert judge_step.judge(before, full, told) == ()
     with pytest.raises(BadInput, match=rf"would be {most + 1} bytes, more than the {most // 1024} KiB of"):
@@ -208,7 +208,7 @@ def test_nobody_takes_the_id_of_a_request_to_come(name: str, request_id: str | N
     wanted = Raisable(Draft.of({**given, "escalation_id": name}), frozenset(given))
     plain = creation.raise_(Raisable(Draft.of({"reason_code": "a.b"}), frozenset()), ULID, who("gw"), "c")
     born = plain.replace(**given, escalation_id=name)
-    judged = judge_step.judge(None, born, judge_step.Context("gw@example.com", NOW, RULES))
+    judged = judge_step.judge(None, born, judge_step.StepContext("gw@example.com", NOW, RULES))
     if free:
         creation.require_free_id(name, request_id)
         assert creation.escalation_id(wanted, NOW, b"\0" * 10) == name
@@ -226,7 +226,7 @@ def test_what_is_reopened_has_a_ulid() -> None:
     with pytest.raises(BadInput, match="esc_req_2, which only a request_id makes"):
         creation.reopen(done, who("other"), "wrong", "esc_req_2")
     again = creation.reopen(done, who("other"), "wrong", ULID)
-    told = judge_step.Context("other@example.com", NOW, RULES, reopened=done)
+    told = judge_step.StepContext("other@example.com", NOW, RULES, reopened=done)
     assert judge_step.judge(None, again, told) == ()
     [violation] = judge_step.judge(None, again.replace(escalation_id="esc_req_2"), told)
     assert violation.rule == "bad_input"

@@ -11,7 +11,7 @@ from ..storage import layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
 from ..storage.trees import KT_YAML
-from .mark import Key
+from .mark import ViolationKey
 
 
 class Findings:
@@ -24,10 +24,12 @@ class Findings:
         #: What was found before this run, up to its mark.
         self.earlier: list[Violation] = []
         #: The violations that legal waivers accept, and those of records that were restored since.
-        self.accepted: set[Key] = set()
-        self.healed: set[Key] = set()
+        self.accepted: set[ViolationKey] = set()
+        self.healed: set[ViolationKey] = set()
 
-    def resume(self, found: Iterable[Violation], accepted: Iterable[Key], healed: Iterable[Key]) -> None:
+    def resume(
+        self, found: Iterable[Violation], accepted: Iterable[ViolationKey], healed: Iterable[ViolationKey]
+    ) -> None:
         """Continue from the findings of another run."""
         self.earlier, self.accepted, self.healed = list(found), set(accepted), set(healed)
 
@@ -71,6 +73,6 @@ class Findings:
         return now
 
 
-def key(violation: Violation) -> Key:
+def key(violation: Violation) -> ViolationKey:
     """The part of a violation that a waiver names."""
     return violation.commit, violation.rule, violation.path

@@ -12,7 +12,7 @@ from ..storage.snapshot import GitSnapshot
 from ..storage.trees import FileChange
 from .commit_contents import LONG_AGO
 from .findings import Findings, key
-from .mark import Key
+from .mark import ViolationKey
 from .record_files import RecordChanges, State, by_record
 from .scope import Scope
 
@@ -27,7 +27,7 @@ class KnownRecords:
         self.base: GitSnapshot | None = None
         #: Records that are illegal now, each with its last legal state; and the violations that waivers must accept.
         self.illegal: dict[str, State | None] = {}
-        self.owed: dict[str, set[Key]] = {}
+        self.owed: dict[str, set[ViolationKey]] = {}
         #: Records whose state is accepted only by a waiver.
         self.waived: set[str] = set()
         #: If the run looks at some records only: the legal states of each, and which were imported.
@@ -49,7 +49,7 @@ class KnownRecords:
         self,
         base: GitSnapshot | None,
         illegal: dict[str, State | None],
-        owed: dict[str, set[Key]],
+        owed: dict[str, set[ViolationKey]],
         waived: set[str],
     ) -> None:
         """Continue from the mark of another run."""

@@ -17,7 +17,7 @@ from ..storage.clone import GitStore
 # Raise it whenever what a mark holds changes its meaning: a mark of another build is none.
 _FORMAT = 3
 #: What a waiver names of a violation: commit, rule and path.
-Key = tuple[str, str, str]
+ViolationKey = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class Mark:
     named: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     illegal: Mapping[str, tuple[str, str, str] | None] = field(default_factory=dict)
-    owed: Mapping[str, tuple[Key, ...]] = field(default_factory=dict)
+    owed: Mapping[str, tuple[ViolationKey, ...]] = field(default_factory=dict)
     waived: tuple[str, ...] = ()
     found: tuple[Violation, ...] = ()
-    accepted: tuple[Key, ...] = ()
-    healed: tuple[Key, ...] = ()
+    accepted: tuple[ViolationKey, ...] = ()
+    healed: tuple[ViolationKey, ...] = ()
     #: Of releases: the decisions that may be used for a time (file, when it came, until when), and the releases that are
     #: illegal with all their files as they legally were (`releases.Releases`).
     usable: Mapping[str, tuple[str, str, str, float, float]] = field(default_factory=dict)

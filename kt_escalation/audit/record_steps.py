@@ -11,7 +11,7 @@ from ..model.record import Record
 from ..model.times import format_duration, format_time
 from ..policies.policy_set import Policies
 from ..rules import judge_step, permissions
-from ..rules.judge_step import Context, Violation
+from ..rules.judge_step import StepContext, Violation
 from ..storage import layout, lookup
 from ..storage.commits import Commit
 from .commit_contents import CommitContents
@@ -63,7 +63,7 @@ def judge(
     before, after = old.record if old else None, new.record if new else None
     found = reopening(after) if after is not None and after.reopens is not None else Reopening()
     decided = found.origin or found.decided
-    context = Context(
+    context = StepContext(
         commit.email,
         commit.committed_at,
         policies,

@@ -36,7 +36,7 @@ from .scope import RunCounts, Scope
 
 #: What a mark keeps of a decision that may be released for a time: its file (path, mode, id), when it came to the line,
 #: and until when it may be released, in seconds.
-Kept = tuple[str, str, str, float, float]
+TimedDecision = tuple[str, str, str, float, float]
 
 #: All files of a release: path, mode and id of each.
 Standing = tuple[tuple[str, str, str], ...]
@@ -109,7 +109,7 @@ class Releases:
 
     def resume(
         self,
-        usable: Mapping[str, Kept],
+        usable: Mapping[str, TimedDecision],
         illegal: Mapping[str, Standing],
         start: str | None,
     ) -> None:
@@ -124,7 +124,7 @@ class Releases:
                 datetime.fromtimestamp(until, UTC),
             )
 
-    def kept(self) -> dict[str, Kept]:
+    def kept(self) -> dict[str, TimedDecision]:
         """The decisions for a mark: those that may still be released, for a limited time.
 
         Decisions without a time limit are found in the tree of the mark, however many they are.
@@ -247,7 +247,7 @@ class Releases:
             self._blame(name, commit, change.path, Violation("release", f"expected a release; it {after}"))
             return
         is_arriving = self._scope.arriving and self._records.base is not None
-        made = releasing.Made(
+        made = releasing.ReleaseCommit(
             commit.email, commit.committed_at, now, self._scope.now if is_arriving else None
         )
         found: Iterable[Violation]
@@ -267,7 +267,7 @@ class Releases:
             self._blame(name, commit, change.path, violation)
 
     def _released(
-        self, commit: Commit, name: str, path: str, after: Release, made: releasing.Made
+        self, commit: Commit, name: str, path: str, after: Release, made: releasing.ReleaseCommit
     ) -> Iterable[Violation]:
         """The violations of a new release."""
         if any(layout.id_of(one.path) == name for one in commit.changes):

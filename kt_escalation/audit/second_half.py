@@ -28,7 +28,7 @@ from ..storage.trees import Trees
 from . import milestones
 from .commit_contents import LONG_AGO, CommitContents
 from .mark import Mark, PolicyMark
-from .releases import KEPT_FOR, Kept, is_decided, is_kept
+from .releases import KEPT_FOR, TimedDecision, is_decided, is_kept
 from .scope import Scope
 
 # Policies that change more often are not guessed, as that takes longer than it saves.
@@ -103,7 +103,7 @@ def _first_day(newest: datetime, eras: Sequence[Settings]) -> datetime | None:
 
 def _usable(
     contents: CommitContents, line: Sequence[str], newest: datetime, since: datetime | None
-) -> dict[str, Kept] | None:
+) -> dict[str, TimedDecision] | None:
     """The decisions with a time limit that may be used at the end of a line. None if there are too many to read."""
     snapshot, began = contents.snapshot(line[-1]), contents.snapshot(line[0])
     if since is None or snapshot is None or began is None:
@@ -112,7 +112,7 @@ def _usable(
     files = [file for file in snapshot.files.resolved_files if file[0] >= first]
     if len(files) > _MOST_READ:
         return None
-    found: dict[str, Kept] = {}
+    found: dict[str, TimedDecision] = {}
     for path, entry in files:
         state = contents.contents.state(path, entry.mode, entry.oid)
         record, name = state.record, layout.id_of(path) or ""

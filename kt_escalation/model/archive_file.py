@@ -32,17 +32,17 @@ class BadArchive(ValueError):
 
 
 #: What an archive holds: records or releases. It is the folder below `queue/`.
-Kind = Literal["resolved", "released"]
+ArchiveKind = Literal["resolved", "released"]
 
 
 @dataclass(frozen=True)
-class Name:
+class ArchiveName:
     """The name of an archive's file: the month (`2026/03`), the number, and whether it is the file of ids."""
 
     month: str
     number: int
     is_ids: bool = False
-    kind: Kind = "resolved"
+    kind: ArchiveKind = "resolved"
 
     @property
     def series(self) -> str:
@@ -59,25 +59,25 @@ class Member:
     path: str
     oid: str
     size: int
-    kind: Kind = "resolved"
+    kind: ArchiveKind = "resolved"
 
 
 @dataclass(frozen=True)
 class Batch:
     """The files of one new archive, in id order."""
 
-    name: Name
+    name: ArchiveName
     members: tuple[Member, ...]
 
 
 @dataclass(frozen=True)
-class Made:
+class NewArchive:
     """An archive that a commit adds. ``read`` returns its files by id, or raises BadArchive.
 
     It is read when it is judged, so only one archive is in memory at a time.
     """
 
-    name: Name
+    name: ArchiveName
     path: str
     read: Callable[[], Mapping[str, bytes]]
 
@@ -90,7 +90,7 @@ class ArchiveChanges:
     that the commit changed or deleted. ``others`` are all other paths that it touched.
     """
 
-    made: Sequence[Made]
+    made: Sequence[NewArchive]
     deleted: Mapping[str, str]
     highest: Mapping[str, int]
     changed: Sequence[str] = ()
@@ -137,7 +137,7 @@ def batches(members: Iterable[Member], highest: Mapping[str, int]) -> Iterator[B
     size = 0
 
     def batch() -> Batch:
-        name = Name(held[0].month, 0, kind=held[0].kind)
+        name = ArchiveName(held[0].month, 0, kind=held[0].kind)
         last[name.series] = last.get(name.series, FIRST - 1) + 1
         return Batch(replace(name, number=last[name.series]), tuple(held))
 
@@ -222,7 +222,7 @@ def judge(changes: ArchiveChanges, now: datetime, blob_id: Callable[[bytes], str
     last = dict(changes.highest)
     final: dict[str, str] = {}
 
-    def wrong(made: Made, expected: str) -> None:
+    def wrong(made: NewArchive, expected: str) -> None:
         verdict.violations.append((made.path, "compaction", f"expected {expected}"))
 
     for made in sorted(changes.made, key=lambda made: (made.name.series, made.name.number)):

@@ -106,7 +106,7 @@ Duration = Annotated[
 
 EscalationId = Annotated[str, form(forms.ESCALATION_ID)]
 ClaimId = Annotated[str, form(forms.CLAIM_ID)]
-Line = Annotated[str, length(1, MAX_NAME), _LINE]
+OneLine = Annotated[str, length(1, MAX_NAME), _LINE]
 Path = Annotated[str, length(1, MAX_PATH)]
 Name = Annotated[str, length(1, MAX_NAME)]
 Text = Annotated[str, length(1, MAX_TEXT), _TEXT]
@@ -132,7 +132,7 @@ class Action(Value):
     _json_keys = ("edit_schema",)
 
     kind: ReasonCode
-    name: Line
+    name: OneLine
     digest: ActionDigest
     edit_schema: EditSchema | None = None
 
@@ -140,9 +140,9 @@ class Action(Value):
 class Route(Value):
     """The team or user that an escalation goes to, and what decided that."""
 
-    team_id: Line | None = None
-    user_id: Line | None = None
-    source: Line
+    team_id: OneLine | None = None
+    user_id: OneLine | None = None
+    source: OneLine
     policies: Annotated[str, form(forms.TREE_ID)] | None = None
 
     def check(self) -> None:
@@ -153,8 +153,8 @@ class Route(Value):
 class Fallback(Value):
     """Where an escalation goes if nobody claims it in time."""
 
-    team_id: Line | None = None
-    user_id: Line | None = None
+    team_id: OneLine | None = None
+    user_id: OneLine | None = None
 
     def check(self) -> None:
         if (self.team_id is None) == (self.user_id is None):
@@ -176,7 +176,7 @@ class Claim(Value):
     """The claim on an escalation: the holder, its start, and its end."""
 
     claim_id: ClaimId
-    claimed_by: Line
+    claimed_by: OneLine
     claimed_at: Time
     expires_at: Time | None = None
 
@@ -206,7 +206,7 @@ class Amendment(Value):
 class Review(Value):
     """One reviewer's decision, and the digest of the content that was decided on."""
 
-    reviewer: Line
+    reviewer: OneLine
     outcome: Outcome
     reason: Text
     category: Category | None = None
@@ -219,7 +219,7 @@ class Review(Value):
 class Note(Value):
     """A comment on an escalation."""
 
-    by: Line
+    by: OneLine
     at: Time
     text: Text
 
@@ -230,7 +230,7 @@ class Resolution(Value):
     outcome: Outcome
     reason: Text
     category: Category | None = None
-    resolved_by: Line
+    resolved_by: OneLine
     resolved_at: Time
 
 
@@ -247,7 +247,7 @@ class Record(Value):
     summary: Summary | None = None
     created_at: Time
     raised_at: Time
-    raised_by: Line
+    raised_by: OneLine
     queued_at: Time
     request_id: Name | None = None
     agent_id: Name | None = None
@@ -360,7 +360,7 @@ class Draft(Value):
     summary: Summary | None = None
     created_at: Time | None = None
     raised_at: Time | None = None
-    raised_by: Line | None = None
+    raised_by: OneLine | None = None
     queued_at: Time | None = None
     request_id: Name | None = None
     agent_id: Name | None = None

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Literal, get_args
 
 from . import forms
-from .record import ActionDigest, EscalationId, Line, Text, Time, ValueDigest
+from .record import ActionDigest, EscalationId, OneLine, Text, Time, ValueDigest
 from .value import Value, form
 
 ReceiptStatus = Literal["executed", "failed", "unknown"]
@@ -24,7 +24,7 @@ class Receipt(Value):
 
     status: ReceiptStatus
     result_digest: ValueDigest | None = None
-    receipt_by: Line
+    receipt_by: OneLine
     receipt_at: Time
     reason: Text | None = None
 
@@ -38,7 +38,7 @@ class Release(Value):
     digest: ActionDigest | None = None
     resolved_at: Time
     release_id: ReleaseId
-    released_by: Line
+    released_by: OneLine
     released_at: Time
     receipt: Receipt | None = None
 

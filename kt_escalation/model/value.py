@@ -33,8 +33,10 @@ Check = Callable[[Any], Any]
 _T = TypeVar("_T")
 
 
+#: The path of a key: the names and numbers on the way to it.
+KeyPath = tuple[str | int, ...]
 #: The path of a key, and what is wrong with it.
-KeyFault = tuple[tuple[str | int, ...], str]
+KeyFault = tuple[KeyPath, str]
 
 
 class InvalidValue(ValueError):

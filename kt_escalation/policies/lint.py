@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from ..model.record import Fallback
 from ..model.times import format_duration
-from ..model.value import plain
-from .policy_file import ROSTER, SETTINGS, WAIVERS, Fault, Path, PolicyFile
+from ..model.value import KeyPath, plain
+from .policy_file import ROSTER, SETTINGS, WAIVERS, Fault, PolicyFile
 from .policy_set import Policies, assemble
 from .roster import Roster
 from .routing import ModelEntry, Pack, Target, dotted
@@ -45,7 +45,7 @@ def warnings(files: Mapping[str, PolicyFile]) -> tuple[Fault, ...]:
     return tuple(sorted(set(found), key=lambda fault: (fault.file, fault.line, fault.column, fault.problem)))
 
 
-_Found = tuple[str, Path, str]
+_Found = tuple[str, KeyPath, str]
 
 
 def _probable_mistakes(policies: Policies) -> Iterator[_Found]:
@@ -191,7 +191,7 @@ def _unknown(policies: Policies, roster: Roster) -> Iterator[_Found]:
             yield SETTINGS, ("rules", index, "match", "team_id"), f"there is no team {team} on the roster"
 
 
-def _destinations(policies: Policies) -> Iterator[tuple[str, Path, Fallback]]:
+def _destinations(policies: Policies) -> Iterator[tuple[str, KeyPath, Fallback]]:
     """Every place that names the destination of an escalation."""
     yield from _routes(policies)
     for index, rule in enumerate(policies.settings.rules):
@@ -199,7 +199,7 @@ def _destinations(policies: Policies) -> Iterator[tuple[str, Path, Fallback]]:
             yield SETTINGS, ("rules", index, "fallback"), rule.fallback
 
 
-def _routes(policies: Policies) -> Iterator[tuple[str, Path, Fallback]]:
+def _routes(policies: Policies) -> Iterator[tuple[str, KeyPath, Fallback]]:
     """The routes in packs, which name the first destination."""
     for pack in policies.packs:
         for target in pack.targets:
@@ -215,7 +215,9 @@ def _too_few_people(policies: Policies, roster: Roster) -> Iterator[_Found]:
     """Rules that require more people than their destination has."""
     routed = replace(policies, packs=tuple(pack for pack in policies.packs if pack.enabled))
     for index, rule in enumerate(policies.settings.rules):
-        places: list[tuple[Path, str | None]] = [(("rules", index, "match", "team_id"), rule.match.team_id)]
+        places: list[tuple[KeyPath, str | None]] = [
+            (("rules", index, "match", "team_id"), rule.match.team_id)
+        ]
         if rule.match.team_id is None:
             teams = {whom.team_id for _, _, whom in _routes(routed)}
             places = [(("rules", index, "approvals"), team) for team in sorted(filter(None, teams))]

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..model.value import KeyPath
+
 ROSTER = "policies/roster.yaml"
 SETTINGS = "policies/settings.yaml"
 WAIVERS = "policies/waivers.yaml"
 #: The files of `policies/` that are not packs.
 OURS = frozenset({ROSTER, SETTINGS, WAIVERS})
-
-Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class PolicyFile:
     problem: str | None = None
     line: int = 0
     column: int = 0
-    marks: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
+    marks: Mapping[KeyPath, tuple[int, int]] = field(default_factory=dict)
     repeated: tuple[tuple[int, int, str], ...] = ()
 
-    def fault(self, file: str, path: Path, problem: str) -> Fault:
+    def fault(self, file: str, path: KeyPath, problem: str) -> Fault:
         """A fault at a path in the value, or at the nearest part that exists."""
         for end in range(len(path), -1, -1):
             if path[:end] in self.marks:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Literal
 
-from ..model.record import Line
+from ..model.record import OneLine
 from ..model.value import AS_TUPLE, Constraint, ListOf, Value, length
 from ..model.vocabulary import MAX_NAME
 
@@ -45,16 +45,16 @@ def is_forge(name: str) -> bool:
     return _FORGE.fullmatch(name) is not None
 
 
-Slug = Annotated[Line, Constraint(_slug, json={"type": "string", "pattern": f"^{_SLUG.pattern}$"})]
-Email = Annotated[Line, Constraint(_email, json={"type": "string", "pattern": "@", "maxLength": MAX_NAME})]
-Login = Annotated[Line, Constraint(_login)]
+Slug = Annotated[OneLine, Constraint(_slug, json={"type": "string", "pattern": f"^{_SLUG.pattern}$"})]
+Email = Annotated[OneLine, Constraint(_email, json={"type": "string", "pattern": "@", "maxLength": MAX_NAME})]
+Login = Annotated[OneLine, Constraint(_login)]
 
 
 class Team(Value):
     """A team and its members."""
 
     team_id: Slug
-    name: Line | None = None
+    name: OneLine | None = None
     members: ListOf[Slug] = ()
 
 
@@ -62,10 +62,10 @@ class User(Value):
     """A person or a machine, with all their addresses, keys and logins."""
 
     user_id: Slug
-    name: Line | None = None
+    name: OneLine | None = None
     emails: Annotated[tuple[Email, ...], length(1), AS_TUPLE]
     roles: ListOf[Role] = ()
-    signing_keys: ListOf[Line] = ()
+    signing_keys: ListOf[OneLine] = ()
     logins: ListOf[Login] = ()
 
 

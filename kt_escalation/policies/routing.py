@@ -11,24 +11,23 @@ from typing import Any
 
 from ..model.record import Fallback, Route
 from ..model.text import visible
+from ..model.value import KeyPath
 from ..model.vocabulary import MAX_NAME
 
 # The longest part of a file's name in a route's source.
 LONGEST_FILE = 200
 
-Path = tuple[str | int, ...]
-
 
 class PackFault(ValueError):
     """A fault in the parts of a pack that routing needs. ``path`` leads to it from the top."""
 
-    def __init__(self, path: Path, problem: str) -> None:
+    def __init__(self, path: KeyPath, problem: str) -> None:
         super().__init__(f"{dotted(path)}: {problem}" if path else problem)
         self.path = path
         self.problem = problem
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """A path in text form: ``providers.targets[0].models[1]``."""
     text = ""
     for part in path:
@@ -43,7 +42,7 @@ class ModelEntry:
     model_id: str
     aliases: tuple[str, ...]
     routing: Fallback | None
-    path: Path
+    path: KeyPath
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Target:
     target_id: str
     models: tuple[ModelEntry, ...]
     routing: Fallback | None
-    path: Path
+    path: KeyPath
 
 
 @dataclass(frozen=True)
@@ -100,10 +99,10 @@ class _Reader:
         self._seen.add(id(value))
         return False
 
-    def fault(self, path: Path, problem: str) -> None:
+    def fault(self, path: KeyPath, problem: str) -> None:
         self.faults.append(PackFault(path, problem))
 
-    def target(self, value: Any, path: Path) -> Target | None:
+    def target(self, value: Any, path: KeyPath) -> Target | None:
         if not isinstance(value, dict):
             self.fault(path, "must be a mapping")
             return None
@@ -122,7 +121,7 @@ class _Reader:
             models.append(self.model(item, (*below, index)))
         return Target(target_id, tuple(m for m in models if m), self.routing(target, path), path)
 
-    def model(self, value: Any, path: Path) -> ModelEntry | None:
+    def model(self, value: Any, path: KeyPath) -> ModelEntry | None:
         if not isinstance(value, dict):
             self.fault(path, "must be a mapping")
             return None
@@ -141,7 +140,7 @@ class _Reader:
             return None
         return ModelEntry(self.text(model[key], (*path, key)), tuple(aliases), routing, path)
 
-    def routing(self, holder: dict[str, Any], path: Path) -> Fallback | None:
+    def routing(self, holder: dict[str, Any], path: KeyPath) -> Fallback | None:
         if holder.get("escalation_routing") is None:
             return None
         try:
@@ -150,20 +149,20 @@ class _Reader:
             self.faults.append(fault)
             return None
 
-    def mapping(self, value: Any, path: Path) -> dict[str, Any]:
+    def mapping(self, value: Any, path: KeyPath) -> dict[str, Any]:
         try:
             return _mapping(value, path)
         except PackFault as fault:
             self.faults.append(fault)
             return {}
 
-    def sequence(self, value: Any, path: Path) -> Sequence[Any]:
+    def sequence(self, value: Any, path: KeyPath) -> Sequence[Any]:
         if value is None or isinstance(value, list):
             return value or ()
         self.fault(path, "must be a list")
         return ()
 
-    def text(self, value: Any, path: Path) -> str:
+    def text(self, value: Any, path: KeyPath) -> str:
         try:
             return _text(value, path)
         except PackFault as fault:
@@ -222,7 +221,7 @@ def _list_schema(description: str, items: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "type": ["array", "null"], "items": items}
 
 
-def parse_routing(value: Any, path: Path = ()) -> Fallback:
+def parse_routing(value: Any, path: KeyPath = ()) -> Fallback:
     """Parse an `escalation_routing`: exactly one of `team_id` and `user_id`. null counts as not set."""
     routing = _mapping(value, path)
     given = {key: routing[key] for key in ("team_id", "user_id") if routing.get(key) is not None}
@@ -240,7 +239,7 @@ def parse_routing(value: Any, path: Path = ()) -> Fallback:
         raise PackFault((*path, key), "must be one line without control characters") from None
 
 
-def _mapping(value: Any, path: Path) -> dict[str, Any]:
+def _mapping(value: Any, path: KeyPath) -> dict[str, Any]:
     if value is None and path:
         return {}
     if not isinstance(value, dict):
@@ -248,7 +247,7 @@ def _mapping(value: Any, path: Path) -> dict[str, Any]:
     return value
 
 
-def _text(value: Any, path: Path) -> str:
+def _text(value: Any, path: KeyPath) -> str:
     if not isinstance(value, str) or not value.strip():
         raise PackFault(path, "must be text that is not empty")
     return value

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from ..model.record import Duration, Fallback, Line, Requires, Route, Text
+from ..model.record import Duration, Fallback, OneLine, Requires, Route, Text
 from ..model.value import ListOf, Value, between, plain
 from ..model.vocabulary import Category, Severity
 from .routing import Tried
@@ -26,11 +26,11 @@ class Match(Value):
     """The escalations that a rule applies to. An absent key matches everything."""
 
     severity: Severity | None = None
-    reason_code: Line | None = None
-    provider: Line | None = None
-    model: Line | None = None
-    policy: Line | None = None
-    team_id: Line | None = None
+    reason_code: OneLine | None = None
+    provider: OneLine | None = None
+    model: OneLine | None = None
+    policy: OneLine | None = None
+    team_id: OneLine | None = None
 
 
 class Rule(Value):

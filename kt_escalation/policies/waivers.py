@@ -6,7 +6,7 @@ from typing import Annotated
 
 from ..errors import codes
 from ..model.forms import COMMIT_ID
-from ..model.record import Line, Path, Text
+from ..model.record import OneLine, Path, Text
 from ..model.value import ListOf, Value, form
 
 #: The rules that only the judge checks. A rule that a command checks has the name of the command's error.
@@ -61,7 +61,7 @@ class Waiver(Value):
     """One accepted violation, and the reason. `verify` prints its commit, rule and path."""
 
     commit: Annotated[str, form(COMMIT_ID)]
-    rule: Line
+    rule: OneLine
     path: Path
     reason: Text
 

@@ -17,8 +17,8 @@ from ..errors import (
 from ..model import ids
 from ..model.record import (
     Draft,
-    Line,
     Note,
+    OneLine,
     Record,
     Requires,
     Route,
@@ -103,7 +103,7 @@ def raise_(raisable: Raisable, new_id: str, actor: Actor, claim_id: str) -> Reco
         context = {**(context or {}), "timestamp": format_time(created)}
         created = now
     try:
-        raised_by = parse(Line, actor.name)
+        raised_by = parse(OneLine, actor.name)
     except InvalidValue as error:
         raise BadInput(problem=f"raised_by: {error}") from None
     claim = new_claim(actor, claim_id, now, route.user_id) if route.user_id else None

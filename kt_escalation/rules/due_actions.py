@@ -14,7 +14,7 @@ from ..policies.policy_set import Policies
 from . import transitions
 from .permissions import Actor, candidates, otherwise, require_known
 
-Kind = Literal["expire", "release", "reroute"]
+DueKind = Literal["expire", "release", "reroute"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Due:
     """One due action: the record, the action, the reason, and the resulting record."""
 
     before: Record
-    kind: Kind
+    kind: DueKind
     why: str
     after: Record
 

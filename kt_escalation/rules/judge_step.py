@@ -52,7 +52,7 @@ class Violation:
     escalation_id: str | None = None
 
 
-class Context(NamedTuple):
+class StepContext(NamedTuple):
     """What a step is judged by: the policies in force before it, the commit's time, and its author.
 
     ``deciders`` are the people who decided the escalation that the record reopens. ``reopened`` is that
@@ -72,7 +72,7 @@ class Context(NamedTuple):
     least: Policies | None = None
 
 
-def judge(before: Record | None, after: Record | None, context: Context) -> tuple[Violation, ...]:
+def judge(before: Record | None, after: Record | None, context: StepContext) -> tuple[Violation, ...]:
     """The violations of one step of one record. Empty if the step is legal."""
     if after is None:
         return (Violation("deleted", "a record is never deleted"),) if before else ()
@@ -127,7 +127,7 @@ def _difference(before: Record, made: Record, after: Record) -> Violation:
     return Violation(rule, expected)
 
 
-def _too_early(after: Record, context: Context) -> tuple[Violation, ...]:
+def _too_early(after: Record, context: StepContext) -> tuple[Violation, ...]:
     """Steps that only time allows are checked without clock tolerance, so nobody gains by being early."""
     latest = after.last_time
     if latest - context.committed_at >= _COMMIT_TIME:
@@ -178,7 +178,7 @@ def judge_written(
             )
 
 
-def _creation(after: Record, context: Context) -> tuple[Violation, ...]:
+def _creation(after: Record, context: StepContext) -> tuple[Violation, ...]:
     who = actor(context.email, after.raised_at, context.policies)
     try:
         if after.reopens is None:
@@ -197,7 +197,7 @@ def _creation(after: Record, context: Context) -> tuple[Violation, ...]:
     return _too_weak(after, context) or _times(None, after, context)
 
 
-def _too_weak(after: Record, context: Context) -> tuple[Violation, ...]:
+def _too_weak(after: Record, context: StepContext) -> tuple[Violation, ...]:
     """A record raised on a side branch must meet the requirements that the store branch has now."""
     if context.least is None:
         return ()
@@ -225,7 +225,7 @@ def _too_weak(after: Record, context: Context) -> tuple[Violation, ...]:
     return ()
 
 
-def _replayed(before: Record, after: Record, context: Context) -> Record | None:
+def _replayed(before: Record, after: Record, context: StepContext) -> Record | None:
     """Apply the actions that the later record describes, all by one author.
 
     So a squash that keeps every action of one person is legal, and a squash that hides another person's
@@ -296,7 +296,7 @@ def _raised(after: Record, who: Actor) -> Record:
     return creation.raise_(raisable, name, who, after.claim.claim_id if after.claim else _NO_CLAIM)
 
 
-def _possible_rules(before: Record, after: Record, context: Context) -> Iterator[_Move]:
+def _possible_rules(before: Record, after: Record, context: StepContext) -> Iterator[_Move]:
     """The rules that the step may follow, each ready to run again."""
     who = actor(context.email, after.last_time, context.policies)
     note = after.notes[-1].text if len(after.notes) == len(before.notes) + 1 else None
@@ -343,14 +343,14 @@ def _whom(route: Route) -> Fallback | None:
         return None
 
 
-def _renewed_at(record: Record, context: Context) -> datetime:
+def _renewed_at(record: Record, context: StepContext) -> datetime:
     """The time when a lease was renewed, from its end."""
     lease = context.policies.settings.claims.lease
     until = record.claim.expires_at if record.claim else None
     return until - lease if until and lease else context.committed_at
 
 
-def _times(before: Record | None, after: Record, context: Context) -> tuple[Violation, ...]:
+def _times(before: Record | None, after: Record, context: StepContext) -> tuple[Violation, ...]:
     latest = after.last_time
     if before is not None and before.claim != after.claim:
         # An older lease may be longer than the settings now allow.

@@ -159,7 +159,7 @@ def quorum(record: Record, policies: Policies, deciders: Iterable[str] = ()) -> 
     )
 
 
-class Decision(NamedTuple):
+class Opinion(NamedTuple):
     """A decision on which reviewers may agree: an outcome, and the digest of the amendment if there is one."""
 
     outcome: str
@@ -169,21 +169,21 @@ class Decision(NamedTuple):
         return f"{self.outcome} with {self.digest[:19]}…" if self.digest else self.outcome
 
 
-def decision_of(review: Review) -> Decision:
+def opinion_of(review: Review) -> Opinion:
     """The decision of a review."""
-    return Decision(review.outcome, review.amendment.digest if review.amendment else None)
+    return Opinion(review.outcome, review.amendment.digest if review.amendment else None)
 
 
-def opinions(reviews: Iterable[Review], policies: Policies) -> Mapping[Decision, tuple[str, ...]]:
+def opinions(reviews: Iterable[Review], policies: Policies) -> Mapping[Opinion, tuple[str, ...]]:
     """The people behind each decision. Only a person's newest review counts."""
-    newest = {person(policies.roster, review.reviewer): decision_of(review) for review in reviews}
-    found: dict[Decision, tuple[str, ...]] = {}
+    newest = {person(policies.roster, review.reviewer): opinion_of(review) for review in reviews}
+    found: dict[Opinion, tuple[str, ...]] = {}
     for who, decision in newest.items():
         found[decision] = (*found.get(decision, ()), who)
     return found
 
 
-def votes(reviews: Iterable[Review], decision: Decision, policies: Policies) -> int:
+def votes(reviews: Iterable[Review], decision: Opinion, policies: Policies) -> int:
     """The number of people whose newest review has this decision."""
     return len(opinions(reviews, policies).get(decision, ()))
 

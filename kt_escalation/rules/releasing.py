@@ -252,7 +252,7 @@ def _stamp(name: str, last: datetime, actor: Actor) -> datetime:
 
 
 @dataclass(frozen=True)
-class Made:
+class ReleaseCommit:
     """The commit of a release or receipt: its author, its time, and the policies in force before it.
 
     ``now`` is the judge's clock if the commit is arriving.
@@ -264,7 +264,7 @@ class Made:
     now: datetime | None = None
 
 
-def judge(decided: Decided | None, after: Release, made: Made) -> Iterator[Violation]:
+def judge(decided: Decided | None, after: Release, made: ReleaseCommit) -> Iterator[Violation]:
     """The violations of a release. ``decided`` is None if no legal steps led to a decision for one use."""
     if decided is None:
         yield Violation(
@@ -284,7 +284,7 @@ def judge(decided: Decided | None, after: Release, made: Made) -> Iterator[Viola
         yield Violation("release", f"expected it by {format_time(until)}")
 
 
-def judge_receipt(before: Release, after: Release, made: Made) -> Iterator[Violation]:
+def judge_receipt(before: Release, after: Release, made: ReleaseCommit) -> Iterator[Violation]:
     """The violations of a change of a release. Only a receipt may be added."""
     given = after.receipt
     if given is None or given == before.receipt:
@@ -314,7 +314,7 @@ def _differing(rule: str, expected: Release, found: Release) -> Iterator[Violati
             return
 
 
-def _times(rule: str, moment: datetime, made: Made) -> Iterator[Violation]:
+def _times(rule: str, moment: datetime, made: ReleaseCommit) -> Iterator[Violation]:
     tolerance = made.policies.settings.claims.clock_tolerance + _COMMIT_TIME
     if abs(moment - made.committed_at) >= tolerance:
         yield Violation("time", f"expected the commit's own time, {format_time(made.committed_at)}")

@@ -45,11 +45,11 @@ from . import amending
 from .permissions import (
     Actor,
     candidates,
-    decision_of,
     has_reviewed,
     is_admin,
     known_as,
     may_review,
+    opinion_of,
     quorum,
     require_role,
     votes,
@@ -275,7 +275,7 @@ def resolve(
     )
     _require_otherwise(record, actor, review)
     reviews = (*record.reviews, review)
-    decision = decision_of(review)
+    decision = opinion_of(review)
     if outcome in RELEASING and votes(reviews, decision, actor.policies) < record.requires.approvals:
         short = record.replace(status="queued", claim=None, queued_at=now, reviews=reviews)
         return require_fit(short, MAX_OPEN, _LEFT_OPEN)
@@ -288,7 +288,7 @@ def resolve(
 def _require_otherwise(record: Record, actor: Actor, review: Review) -> None:
     """Raise NotAllowed if the actor's newest review has the same decision (docs/rights.md, *Quorum*)."""
     mine = [one for one in record.reviews if actor.is_me(one.reviewer)]
-    if mine and decision_of(mine[-1]) == decision_of(review):
+    if mine and opinion_of(mine[-1]) == opinion_of(review):
         missing = f"{actor.name} has decided so already, and may only decide otherwise"
         others = candidates(record, actor.policies)
         if others:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..model.archive_file import Name
+from ..model.archive_file import ArchiveName
 from . import layout
 
 
@@ -16,7 +16,7 @@ from . import layout
 class Archive:
     """One archive of a snapshot: its path below the store's top and the ids of its two blobs."""
 
-    name: Name
+    name: ArchiveName
     path: str
     data: str
     ids: str

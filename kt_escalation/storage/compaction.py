@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..git.objects import FILE, TreeEntry, chunks
 from ..model import archive_file
-from ..model.archive_file import ArchiveChanges, Batch, Made, Member
+from ..model.archive_file import ArchiveChanges, Batch, Member, NewArchive
 from ..model.progress import counted
 from . import commits, layout
 from .clone import GitStore
@@ -96,7 +96,7 @@ def planned(
     return Compaction(batches, next(found, None) is not None, tuple(left))
 
 
-_KINDS: Mapping[archive_file.Kind, Callable[[SnapshotFiles], Sequence[File]]] = {
+_KINDS: Mapping[archive_file.ArchiveKind, Callable[[SnapshotFiles], Sequence[File]]] = {
     "resolved": lambda parts: parts.resolved_files,
     "released": lambda parts: parts.released_files,
 }
@@ -141,7 +141,9 @@ def done_by(store: GitStore, commit: Commit, parent: GitSnapshot | None) -> Arch
     for name in names:
         path, beside = layout.both(name)
         made.append(
-            Made(name, path, partial(store.reader.archived.contents, parts.get(path), parts.get(beside)))
+            NewArchive(
+                name, path, partial(store.reader.archived.contents, parts.get(path), parts.get(beside))
+            )
         )
     files = parent.files if parent else None
     there = (*files.below_resolved, *files.below_released) if files else ()

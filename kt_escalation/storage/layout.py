@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..model import ids
 
 if TYPE_CHECKING:
-    from ..model.archive_file import Name
+    from ..model.archive_file import ArchiveName
     from ..model.record import Record
     from ..model.release import Release
 
@@ -91,25 +91,25 @@ def month_of(path: str) -> str | None:
 
 
 @lru_cache(4096)
-def archive_at(path: str) -> Name | None:
+def archive_at(path: str) -> ArchiveName | None:
     """The archive that a path belongs to, or None."""
     found = _ARCHIVE.fullmatch(path)
     if not found:
         return None
     # Imported here, because listing open escalations needs no archives.
-    from ..model.archive_file import Name
+    from ..model.archive_file import ArchiveName
 
-    return Name(
+    return ArchiveName(
         found[2], int(found[3]), found[4] == "ids", "resolved" if found[1] == "resolved" else "released"
     )
 
 
-def archive_path(name: Name) -> str:
+def archive_path(name: ArchiveName) -> str:
     """The path of an archive's file below the store's top."""
     return f"{QUEUE}/{name.series}/archive-{name.number:04}.{'ids' if name.is_ids else 'yaml'}"
 
 
-def both(name: Name) -> tuple[str, str]:
+def both(name: ArchiveName) -> tuple[str, str]:
     """The paths of an archive and of its file of ids, below the store's top."""
     return archive_path(replace(name, is_ids=False)), archive_path(replace(name, is_ids=True))
 

@@ -15,7 +15,7 @@ from .reader import READING, Reader
 from .snapshot_files import File
 
 if TYPE_CHECKING:
-    from ..model.archive_file import Kind
+    from ..model.archive_file import ArchiveKind
     from ..model.record import Record
     from ..policies.policy_file import PolicyFile
     from .archives import Archive
@@ -130,6 +130,6 @@ class GitSnapshot(Summaries):
                 invalid.append(item)
         return rows, invalid
 
-    def is_archived(self, escalation_id: str, kind: Kind) -> bool:
+    def is_archived(self, escalation_id: str, kind: ArchiveKind) -> bool:
         """Whether an archive of records, or one of releases, holds an id."""
         return bool(self.places(escalation_id) if kind == "resolved" else self.release_places(escalation_id))

@@ -15,7 +15,7 @@ from . import layout, trees
 from .reader import Reader
 
 if TYPE_CHECKING:
-    from ..model.archive_file import Kind
+    from ..model.archive_file import ArchiveKind
     from .archives import Archive
 
 #: A path below the store's folder and the entry there.
@@ -144,7 +144,7 @@ class SnapshotFiles:
         """The archives of releases, oldest month first."""
         return self._archives(self._below(_RELEASED, depth=_MONTHS))
 
-    def archives_of(self, kind: Kind, month: str) -> tuple[Archive, ...]:
+    def archives_of(self, kind: ArchiveKind, month: str) -> tuple[Archive, ...]:
         """The archives of one kind and month; only the folders on the way are read."""
         folder = f"{layout.QUEUE}/{kind}/{month}"
         return self._archives(

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from ..model import canonical
+from ..model.value import KeyPath
 from ..model.vocabulary import MAX_BYTES, MAX_DEPTH, MAX_DIGITS
 from .yaml_text import Malformed, decode
 
@@ -30,8 +31,6 @@ _OTHER_WORDS: Mapping[str, object] = {
     **dict.fromkeys(("True", "TRUE"), True),
     **dict.fromkeys(("False", "FALSE"), False),
 }
-
-KeyPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
