@@ -6,10 +6,10 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from .actions.read_session import ReadSession
 from .errors import HistoryRewritten, KtError
+from .frozen import dataclass
 from .git.process import Done
 from .git.push_result import folder_of_another, trust_hint
 from .git.repository import MINIMUM

@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from .actions.listing import Rows
 from .errors import BadInput, Interrupted, KtError, NotAStore, NothingToClaim, OutcomeUnknown
+from .frozen import dataclass
 from .git.repository import user_paths
 from .model import query
 from .model.query import Key, Page, Query

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import Failure, KtError
+from .frozen import dataclass
 from .model.times import format_time
 from .storage.interface import Invalid
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from hashlib import sha1
 from threading import Lock
 from typing import Any, Unpack
 
 from .actions.options import OpenOptions
 from .errors import BadInput
+from .frozen import dataclass
 from .model.record import Record
 from .model.release import Release
 from .model.summary import RecordSummary, summary_of

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..errors import Amended, Failure, IllegalRecord, KtError, ReleaseNeeded, UnreadableRecord
+from ..frozen import dataclass
 from ..model.record import Record
 from ..model.release import Release
 from ..model.times import to_millis

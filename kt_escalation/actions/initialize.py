@@ -9,7 +9,7 @@ import shlex
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib import resources
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Unpack
 
 from ..errors import BadInput, NotAStore, exhausted
+from ..frozen import dataclass
 from ..git.repository import author_outside, init
 from ..model.times import to_millis
 from ..storage import layout

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from ..errors import BadInput
+from ..frozen import dataclass
 from ..model import query
 from ..model.query import Page, Query
 from ..model.summary import RecordSummary

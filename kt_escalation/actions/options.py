@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypedDict
+
+from ..frozen import dataclass
 
 if TYPE_CHECKING:
     from ..storage.effect import OnEffect

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from ..errors import Failure, SeveralFailed
+from ..frozen import dataclass
 from ..model.record import Record
 from ..policies.policy_set import assemble
 from ..results import ALONE, Line, Result

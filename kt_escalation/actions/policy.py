@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from ..errors import BadInput
+from ..frozen import dataclass
 from ..model.record import Record, Requires, Route
 from ..policies import lint as faults
 from ..policies.policy_file import Fault

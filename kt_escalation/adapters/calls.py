@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ..errors import AlreadyReleased, Amended, ReleaseExpired, ReleaseNeeded
+from ..frozen import dataclass
 from ..gateway.tool_calls import REASON_CODE, draft_of
 from ..model.record import Amendment
 from ..model.vocabulary import AMENDING, RELEASING

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ..errors import BadInput
+from ..frozen import dataclass
 from ..gateway import AsyncGateway, Gateway
 
 _Answer = TypeVar("_Answer")

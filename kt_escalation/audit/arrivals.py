@@ -6,10 +6,10 @@ Only for a record whose history is known to be legal: such a record arrived once
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from ..errors import NotAStore
+from ..frozen import dataclass
 from ..model.record import Record
 from ..storage import history, layout
 from ..storage.commits import Commit

@@ -8,9 +8,9 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..frozen import dataclass
 from ..model.text import plural, visible
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from ..errors import BadInput, KtError
+from ..frozen import dataclass
 from ..git.repository import Repository
 from ..model.text import plural
 from ..policies.policy_set import Policies, assemble

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from ..frozen import dataclass
 from ..model.value import plain
 from ..policies.waivers import Waiver
 from ..rules.judge_step import Violation

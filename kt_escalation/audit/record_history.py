@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from ..errors import IllegalRecord
+from ..frozen import dataclass
 from ..rules.judge_step import Violation
 from ..storage import commits, layout, lookup
 from ..storage.clone import GitStore

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from ..frozen import dataclass
 from ..model.record import Record
 from ..model.times import format_duration, format_time
 from ..policies.policy_set import Policies

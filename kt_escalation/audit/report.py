@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ..frozen import dataclass
 from ..rules.judge_step import Violation
 from ..rules.permissions import known_as
 from .findings import key

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from datetime import datetime
 
+from ..frozen import dataclass
 from ..policies.roster import Roster, logged_in, person
 from ..storage.commits import Commit
 

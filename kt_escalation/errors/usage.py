@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from ..frozen import dataclass
 from .base import KtError
 
 # --- exit 1: the answer is no ---------------------------------------------------------------------

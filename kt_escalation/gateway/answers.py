@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from ..errors import (
@@ -17,6 +16,7 @@ from ..errors import (
     NotFound,
     WaitTimeout,
 )
+from ..frozen import dataclass
 from ..results import Decision
 
 #: The `Retry-After` in seconds: while a decision is pending, and if the store cannot be asked.

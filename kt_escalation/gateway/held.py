@@ -6,12 +6,12 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from ..actions import drafts
 from ..actions.following import Waiter
 from ..errors import BadInput, KtError, WaitTimeout
+from ..frozen import dataclass
 from ..results import Decision
 
 #: Whether an escalation is kept or withdrawn when its caller disconnects.

@@ -15,11 +15,11 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import AlreadyReleased, BadInput
+from ..frozen import dataclass
 from ..storage import atomic_file
 from ..storage.clone import GitStore
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from mcp.server.mcpserver import Context, MCPServer
@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 
 from .. import __version__
 from ..errors import BadInput, Conflict, IllegalRecord, KtError, ReleaseNeeded, WaitTimeout
+from ..frozen import dataclass
 from ..model.pydantic_schema import invalid
 from ..model.record import Record
 from ..model.value import plain

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from ..errors import Amended, Interrupted, WaitTimeout
+from ..frozen import dataclass
 from ..results import Decision
 from ..storage import yaml_text
 from . import answers, contracts

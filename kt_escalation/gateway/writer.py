@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..actions import drafts
 from ..actions.raise_ import Raising
 from ..actions.session import Session
+from ..frozen import dataclass
 from ..results import Result
 from .worker import Worker, elsewhere
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import quote, urlencode, urlsplit
+
+from ..frozen import dataclass
 
 #: The known forges. The git setting `kt.forge` names one of them.
 FORGES = ("github", "gitlab", "gitea", "forgejo")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
+
+from ..frozen import dataclass
 
 
 class PushAnswer(Enum):

@@ -19,10 +19,10 @@ import binascii
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NoReturn, TypeVar
 
+from ..frozen import dataclass
 from .commit_signature import SSH_BEGINS
 
 _T = TypeVar("_T")

@@ -8,11 +8,12 @@ See docs/compaction.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Literal
 
+from ..frozen import dataclass
 from . import ids
 from .vocabulary import MAX_BYTES
 

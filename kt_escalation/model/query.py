@@ -7,11 +7,11 @@ import binascii
 import heapq
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from ..errors import BadInput
+from ..frozen import dataclass
 from .summary import RecordSummary
 from .times import parse_time
 from .vocabulary import SEVERITIES

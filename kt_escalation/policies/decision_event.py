@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from ..frozen import dataclass
 from ..model.record import Draft, Fallback
 from ..model.value import InvalidValue
 from .routing import PackFault, parse_routing

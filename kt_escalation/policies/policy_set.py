@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
 from ..errors import BrokenPolicies
+from ..frozen import dataclass
 from ..model.record import Route
 from ..model.value import InvalidValue, Value
 from .policy_file import OURS, ROSTER, SETTINGS, WAIVERS, Fault, PolicyFile

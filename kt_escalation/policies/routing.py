@@ -6,9 +6,9 @@ Only the keys for routing are read. All others belong to the gateway.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from ..frozen import dataclass
 from ..model.record import Fallback, Route
 from ..model.text import visible
 from ..model.value import KeyPath

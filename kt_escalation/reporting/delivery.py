@@ -26,7 +26,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -34,6 +33,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from ..errors import BadInput, DeliveryFailed
+from ..frozen import dataclass
 from ..model.event import Cursor, Event, source
 from ..model.times import parse_time
 from ..storage import atomic_file

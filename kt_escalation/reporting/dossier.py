@@ -7,9 +7,9 @@ Shell blocks contain only ids, quoted paths, and the commands of `offline_check`
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+from ..frozen import dataclass
 from ..model.text import visible
 from ..model.times import format_time
 from ..policies.policy_file import ROSTER

@@ -14,12 +14,12 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, BinaryIO
 
 from ..actions.opening import opened
 from ..errors import NotAStore, ShallowClone
+from ..frozen import dataclass
 from ..git.objects import FILE, TREE, TreeEntry
 from ..model.text import is_hidden
 from ..model.times import format_time

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..frozen import dataclass
 from ..model.text import plural
 from ..model.times import age, format_duration, moments_in
 from ..model.vocabulary import AMENDING, DECISIONS

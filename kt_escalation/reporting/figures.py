@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from ..actions.opening import reading
 from ..errors import ShallowClone
+from ..frozen import dataclass
 from ..git.objects import chunks
 from ..model.record import Record
 from ..model.release import Release

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from ..actions.opening import reading
 from ..errors import BadInput
+from ..frozen import dataclass
 from ..model import query
 from ..model.event import Event, source
 from ..model.record import Record

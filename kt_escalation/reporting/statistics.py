@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Literal, get_args
 
+from ..frozen import dataclass
 from ..model.record import Record, Review
 from ..model.release import Release
 from ..model.vocabulary import RELEASING, Outcome

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ..errors import BadInput, GitFailed, LockTimeout, NotInHistory, RemoteUnreachable, ShallowClone
+from ..frozen import dataclass
 from ..git.objects import chunks
 from ..model import changes
 from ..model.event import Cursor, Event

@@ -6,9 +6,9 @@ This module has no rules of its own. It tries each action on the record, and kee
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from ..errors import KtError
+from ..frozen import dataclass
 from ..model.record import Fallback, Record
 from . import creation, transitions
 from .permissions import Actor

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from ..frozen import dataclass
 from ..model.deadlines import claim_by, resolve_by
 from ..model.record import Record
 from ..model.times import format_duration, format_time

@@ -8,12 +8,13 @@ the same function.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
 from ..errors import BadAmendment, KtError
+from ..frozen import dataclass
 from ..model import canonical, deadlines, ids
 from ..model.record import Draft, Fallback, Record, Review, Route
 from ..model.times import format_duration, format_time

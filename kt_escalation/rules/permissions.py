@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 from ..errors import NotAllowed
+from ..frozen import dataclass
 from ..model.record import Record, Review
 from ..model.vocabulary import RELEASING
 from ..policies.policy_set import Policies

@@ -6,7 +6,6 @@ See docs/gateway.md. Errors come in this order: faulty input, missing rights, wr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ..errors import (
@@ -23,6 +22,7 @@ from ..errors import (
     OtherReceipt,
     ReleaseExpired,
 )
+from ..frozen import dataclass
 from ..model.record import Record
 from ..model.release import Receipt, ReceiptStatus, Release
 from ..model.times import format_time

@@ -7,9 +7,9 @@ whose name, and until when. See docs/signatures.md.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from ..frozen import dataclass
 from ..model.times import format_time
 from ..policies.policy_set import Policies
 from ..policies.signing_keys import usable

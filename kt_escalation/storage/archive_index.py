@@ -21,11 +21,11 @@ import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
 from heapq import merge
 from itertools import accumulate
 from pathlib import Path
 
+from ..frozen import dataclass
 from ..git.objects import chunks
 from ..model import archive_file
 from ..model.progress import counted

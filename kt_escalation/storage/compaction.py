@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
+from ..frozen import dataclass
 from ..git.objects import FILE, TreeEntry, chunks
 from ..model import archive_file
 from ..model.archive_file import ArchiveChanges, Batch, Member, NewArchive

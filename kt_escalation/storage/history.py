@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
+from ..frozen import dataclass
 from ..git.log import Commit, in_glob
 from ..git.objects import chunks
 from ..model.archive_file import BadArchive

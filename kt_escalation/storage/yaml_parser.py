@@ -9,11 +9,12 @@ import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import yaml
 
+from ..frozen import dataclass
 from ..model import canonical
 from ..model.value import KeyPath
 from ..model.vocabulary import MAX_BYTES, MAX_DEPTH, MAX_DIGITS

@@ -7,11 +7,12 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KtError, Usage
+from ..frozen import dataclass
 from ..model import canonical
 from ..model.query import Query
 from ..model.vocabulary import AMENDING, parse_outcome

@@ -9,12 +9,12 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import uvicorn
 
 from ..errors import BadInput
+from ..frozen import dataclass
 from .app import create
 from .desk import Desk
 from .figures import FiguresCache

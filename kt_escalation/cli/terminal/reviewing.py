@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from ...errors import (
     RemoteUnreachable,
     ShownDiffers,
 )
+from ...frozen import dataclass
 from ...model.text import visible
 from ...model.vocabulary import AMENDING, CATEGORIES, Outcome
 from ...reporting import facts
