@@ -12,6 +12,7 @@ import importlib
 import os
 import pkgutil
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -51,9 +52,12 @@ def kt_folder() -> Path:
         listener.bind(str(folder / "socket"))
         listener.listen()
         here = listener.fileno()
-        server = subprocess.Popen([sys.executable, __file__, str(here)], pass_fds=[here])
+        server = subprocess.Popen(
+            [sys.executable, __file__, str(here)], pass_fds=[here], start_new_session=True
+        )
     atexit.register(server.wait)
-    atexit.register(server.terminate)
+    # Its calls end with it: a page may have started a server.
+    atexit.register(os.killpg, server.pid, signal.SIGTERM)
     return folder
 
 
