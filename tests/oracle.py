@@ -689,6 +689,8 @@ class _Replay:
                 now.fog = True
         now.versions = here.policies()
         now.fog = now.fog or not here.sound
+        self.sure = not now.fog
+        self.foreign(start, Snap([]), here, ())
         for waiver in waivers_in(self.data(here.files.get(WAIVERS))) or ():
             self.unclear_waivers.add(waiver)
         self.at[start] = now
@@ -1523,6 +1525,12 @@ class _Replay:
             self.doubtful |= {commit.oid} | carried
         sure = self.sure and name not in then.muddy
         chains = self.chains(self.steps_of(name, carried), before, after)
+        forks = {self.fork(first, self.commits[oid].parents[0]) for chain in chains for oid in chain}
+        if not forks <= self.at.keys():
+            # Before its start a store has no policies that one could go by.
+            then.muddy.add(name)
+            self.doubtful |= {commit.oid} | carried
+            sure = False
         # Whether what only archives have done to it can be reopened, if wrongly, before that is accepted is not said.
         unclear = {name} if loose(before) == loose(after) else set()
         if not chains:
@@ -1618,9 +1626,6 @@ class _Replay:
         """The violations (rule, path) of one carried step of a record from a legal state."""
         first, one, after = self.before[commit.oid], self.commits[oid], self.snaps[oid].state(name)
         fork = self.fork(first, one.parents[0])
-        if fork not in self.at:
-            # Before its start a store has no policies that one could go by.
-            self.doubtful |= {commit.oid} | self.carried(commit.oid)
         there = self.at[fork].force if fork in self.at else Policies()
         tolerance = was.force.settings.claims.clock_tolerance
         claims = there.settings.claims.replace(clock_tolerance=tolerance)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 
 from ..policies.waivers import Waiver
@@ -59,6 +59,11 @@ class Findings:
         """Remove violations, by rule, commit and path."""
         for told in (self.found, self.earlier):
             told[:] = [found for found in told if (found.rule, found.commit, found.path) not in keys]
+
+    @property
+    def standing(self) -> Iterator[Violation]:
+        """What was found and is not waived."""
+        return (found for found in (*self.earlier, *self.found) if key(found) not in self.accepted)
 
     def accept(self, waivers: Iterable[Waiver], by: Commit) -> list[Violation]:
         """Accept and return the violations that new waivers name; the commit that adds them cannot waive its own."""

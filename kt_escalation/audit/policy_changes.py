@@ -99,6 +99,8 @@ class PolicyChanges:
         """Accept those violations before a commit that its new waivers name."""
         accepted = self._findings.accept(waivers, commit)
         self._records.excuse(accepted)
-        self._policies.waive(
-            self._judged.count, tree, [(found.commit, self._store.below(found.path)) for found in accepted]
-        )
+        # A change that breaks several rules is accepted only with all of them.
+        standing = {(found.commit, found.path) for found in self._findings.standing}
+        changes = dict.fromkeys((found.commit, found.path) for found in accepted)
+        excused = [(oid, self._store.below(path)) for oid, path in changes if (oid, path) not in standing]
+        self._policies.waive(self._judged.count, tree, excused)
