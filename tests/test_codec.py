@@ -218,7 +218,6 @@ def test_canonical_text_is_read_without_yaml_for_the_same_record(record: Record)
     assert reading.record == record
     assert typed(reading.record.as_dict()) == typed(record.as_dict())
     assert reading.shown == canonical.shown(record)
-    assert reading.shown_before == canonical.shown_before(record)
     assert "".join(f"{text}\n" for text in reading.texts.values()) == canonical.dumps(record)
 
 

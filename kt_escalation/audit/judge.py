@@ -205,7 +205,7 @@ class Judge:
         """Judge a commit with one parent."""
         parts, judged, now = self._parts, self._judged, self.policies.policies
         said = parts.statements.said(commit)
-        commit = commit._replace(changes=difference.changes)
+        commit = Commit(*commit[:-1], difference.changes)
         changed = self.records.by_record(commit.changes)
         policies = [change for change in commit.changes if is_policy(change.path)]
         tampered = any(change.old and layout.archive_at(change.path) for change in commit.changes)

@@ -7,7 +7,7 @@ must say what its commit contains (rule `message` in docs/rules.md).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import takewhile
@@ -120,10 +120,10 @@ def _as_written(message: str) -> list[Statement] | None:
     found = _WRITTEN.fullmatch(message)
     if found is None:
         return None
-    action, name, as_outcome, *lines = (text.strip() if text else "" for text in found.groups())
-    words, *told, actor, claim, outcome, release, root = lines
-    names_no_folder = found.groups()[-1] is not None and root in ("", ".", "/")
-    if told != [action, name] or as_outcome not in ("", outcome) or names_no_folder:
+    parts = [text.strip() if text else "" for text in found.groups()]
+    action, name, as_outcome, words, told_action, told_name, actor, claim, outcome, release, root = parts
+    names_no_folder = found[_WRITTEN.groups] is not None and root in ("", ".", "/")
+    if (told_action, told_name) != (action, name) or as_outcome not in ("", outcome) or names_no_folder:
         return None
     return [Statement(words, action, [name], actor, outcome, claim, release_id=release, root=root or None)]
 
@@ -236,26 +236,33 @@ def _wrong(
         if not fits:
             told = ", ".join(sorted({one.escalation_id for one in brought})[:5])
             return f"expected Kt-Escalation: {told}; it says {name}"
-        for key, value, have in (
-            ("Kt-Action", statement.action, lambda one: one.actions),
-            ("Kt-Actor", statement.actor, lambda one: _people(one, roster, author)),
-            ("Kt-Outcome", statement.outcome, lambda one: {one.outcome or ""}),
-            ("Kt-Claim", statement.claim_id, lambda one: one.claim_ids),
-            ("Kt-Release", statement.release_id, lambda one: {one.release_id or ""}),
-        ):
+        for key, told_of, have in _TOLD:
+            value = told_of(statement)
             if not value:
                 continue
             wanted = person(roster, value) if key == "Kt-Actor" else value
-            rest = [one for one in fits if wanted in have(one)]
+            rest = [one for one in fits if wanted in have(one, roster, author)]
             if not rest:
-                told = ", ".join(sorted({word for one in fits for word in have(one) if word})) or "none"
-                return f"expected {key}: {told}; it says {value}"
+                words = {word for one in fits for word in have(one, roster, author) if word}
+                return f"expected {key}: {', '.join(sorted(words)) or 'none'}; it says {value}"
             fits = rest
     return None
 
 
-def _people(one: Brought, roster: Roster | None, author: str) -> set[str]:
-    return {person(roster, one.actor or author)}
+def _people(one: Brought, roster: Roster | None, author: str) -> Collection[str]:
+    return (person(roster, one.actor or author),)
+
+
+# The keys of a statement: the value that one states, and the values that an action allows.
+_TOLD: Sequence[
+    tuple[str, Callable[[Statement], str], Callable[[Brought, Roster | None, str], Collection[str]]]
+] = (
+    ("Kt-Action", lambda one: one.action, lambda one, *_: one.actions),
+    ("Kt-Actor", lambda one: one.actor, _people),
+    ("Kt-Outcome", lambda one: one.outcome, lambda one, *_: (one.outcome or "",)),
+    ("Kt-Claim", lambda one: one.claim_id, lambda one, *_: one.claim_ids),
+    ("Kt-Release", lambda one: one.release_id, lambda one, *_: (one.release_id or "",)),
+)
 
 
 def brought(
@@ -271,20 +278,18 @@ def brought(
         Brought(name, _names(one.action, assigned), one.actor or "", one.outcome, claims)
         for one in changes.between(before, after)
     ]
+    if after is None:
+        return found
     # A squash may hide a claim behind the raise before it or the review after it.
-    takers = (
-        {after.claim.claimed_by}
-        if after and after.claim and (before is None or after.claim != before.claim)
-        else set()
-    )
-    known = before.reviews if before else ()
     claim_before = before.claim.claim_id if before and before.claim else None
-    new = after.reviews[len(known) :] if after else ()
-    takers |= {review.reviewer for review in new if review.claim_id != claim_before}
-    claim = frozenset({"claim"})
-    return [*found, *(Brought(name, claim, taker, None, claims) for taker in sorted(takers))]
+    new = after.reviews[len(before.reviews) if before else 0 :]
+    takers = {review.reviewer for review in new if review.claim_id != claim_before}
+    if after.claim and (before is None or after.claim != before.claim):
+        takers.add(after.claim.claimed_by)
+    return [*found, *(Brought(name, _CLAIM, taker, None, claims) for taker in sorted(takers))]
 
 
+_CLAIM = frozenset({"claim"})
 _ALIASES: Mapping[str, frozenset[str]] = {
     # Giving back a claim after its lease has the same result as a sweep.
     "sweep": frozenset({"unclaim"}),

@@ -21,11 +21,11 @@ _REMEMBERED = 4_000
 
 
 class Content(NamedTuple):
-    """The content of a blob: a record or its fault, and both digests of what is shown, if known."""
+    """The content of a blob: a record or its fault, and the digest of what is shown, if known."""
 
     record: Record | None
     problem: str | None
-    shown: tuple[str, str] | None = None
+    shown: str | None = None
 
 
 class State(NamedTuple):
@@ -36,7 +36,7 @@ class State(NamedTuple):
     oid: str
     record: Record | None
     problem: str | None
-    shown: tuple[str, str] | None = None
+    shown: str | None = None
 
     @property
     def file(self) -> tuple[str, str, str]:
@@ -146,8 +146,7 @@ def content(found: Object | None) -> Content:
     reading = yaml_text.canonical_reading(found.data)
     if reading is not None:
         # Only a claimed record can be decided.
-        shown = (reading.shown, reading.shown_before) if reading.record.status == "claimed" else None
-        return Content(reading.record, None, shown)
+        return Content(reading.record, None, reading.shown if reading.record.status == "claimed" else None)
     try:
         return Content(yaml_text.from_yaml(found.data), _NOT_CANONICAL)
     except yaml_text.Malformed as error:

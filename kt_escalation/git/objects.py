@@ -44,6 +44,7 @@ class Object(NamedTuple):
 
 # The answer of `cat-file` for an existing object. For a missing one it repeats the request.
 _FOUND = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) (blob|tree|commit|tag) (\d+)")
+_LINE_FEED = ord("\n")
 _NOT_HERE = re.compile(rb"[0-9a-f]{40,64} submodule")
 
 
@@ -84,12 +85,10 @@ class Objects:
                     found += [self._whole(process, name) for name in some]
                     continue
                 heads = self._heads(process, some)
-                wanted = [head for head in heads if head and head.size <= largest]
-                self._send(process, [f"contents {head.oid}" for head in wanted])
-                whole = {head: self._whole(process, head.oid) for head in wanted}
-                if gone := next((head.oid for head in wanted if whole[head] is None), None):
-                    raise GitFailed(command="cat-file", words=f"{gone} was there and is not any more")
-                found += [whole.get(head, head) if head else None for head in heads]
+                wanted = {head.oid: head for head in heads if head and head.size <= largest}
+                self._send(process, [f"contents {oid}" for oid in wanted])
+                whole = {oid: self._whole_of(process, head) for oid, head in wanted.items()}
+                found += [head and whole.get(head.oid, head) for head in heads]
         return found
 
     def id_of(self, name: str) -> str | None:
@@ -129,27 +128,38 @@ class Objects:
 
     def _heads(self, process: Underway, names: Sequence[str]) -> list[Object | None]:
         self._send(process, [f"info {name}" for name in names])
-        return [self._head(process, name) for name in names]
-
-    def _head(self, process: Underway, name: str) -> Object | None:
-        line = self._line(process)
-        found = _FOUND.fullmatch(line)
-        if found:
-            return Object(found[1].decode(), found[2].decode(), int(found[3]), None)
-        asked = os.fsencode(name)
-        if line in (asked + b" missing", asked + b" ambiguous") or _NOT_HERE.fullmatch(line):
-            return None
-        raise GitFailed(command="cat-file", words=f"its answer to {name!r} is {os.fsdecode(line)[:200]!r}")
+        lines: list[bytes] = []
+        rest = self._data[self._at :]
+        while len(lines) < len(names):
+            *more, rest = (rest + self._more(process)).split(b"\n")
+            lines += more
+        self._data, self._at = rest, 0
+        if len(lines) > len(names):
+            raise GitFailed(command="cat-file", words="it answered more than it was asked")
+        return [*map(_head, lines, names)]
 
     def _whole(self, process: Underway, name: str) -> Object | None:
         """An object with its bytes; None if it is missing."""
-        head = self._head(process, name)
-        if head is None:
-            return None
-        data = self._take(process, head.size)
-        if self._take(process, 1) != b"\n":
-            raise GitFailed(command="cat-file", words=f"{head.oid} is longer than it said")
-        return head._replace(data=data)
+        head = _head(self._line(process), name)
+        return head and self._with_bytes(process, head)
+
+    def _whole_of(self, process: Underway, head: Object) -> Object:
+        """An object that was there a moment ago, with its bytes."""
+        if self._line(process) != b"%b %b %d" % (head.oid.encode(), head.kind.encode(), head.size):
+            raise GitFailed(command="cat-file", words=f"{head.oid} was there and is not any more")
+        return self._with_bytes(process, head)
+
+    def _with_bytes(self, process: Underway, head: Object) -> Object:
+        oid, kind, size, _ = head
+        end = self._at + size
+        if end < len(self._data):
+            data, after = self._data[self._at : end], self._data[end]
+            self._at = end + 1
+        else:
+            data, after = self._take(process, size), self._take(process, 1)[0]
+        if after != _LINE_FEED:
+            raise GitFailed(command="cat-file", words=f"{oid} is longer than it said")
+        return Object(oid, kind, size, data)
 
     def _send(self, process: Underway, requests: Sequence[str]) -> None:
         odd = next((request for request in requests if "\n" in request), None)
@@ -187,6 +197,18 @@ class Objects:
         if not data:
             raise process.failed("it ended without an answer")
         return data
+
+
+def _head(line: bytes, name: str) -> Object | None:
+    """An object without its bytes in the answer to a name. None if it is missing."""
+    found = _FOUND.fullmatch(line)
+    if found:
+        oid, kind, size = found.groups()
+        return Object(oid.decode(), kind.decode(), int(size), None)
+    asked = os.fsencode(name)
+    if line in (asked + b" missing", asked + b" ambiguous") or _NOT_HERE.fullmatch(line):
+        return None
+    raise GitFailed(command="cat-file", words=f"its answer to {name!r} is {os.fsdecode(line)[:200]!r}")
 
 
 def pack_of(objects: Sequence[tuple[str, bytes]], hash_name: str) -> bytes:

@@ -275,7 +275,8 @@ class Record(Value):
             raise ValueError("is claimed but has no claim")
         if self.status == "queued" and self.claim is not None:
             raise ValueError("is queued but has a claim")
-        if self.schema_version != (needed := self._needed_version()):
+        needed = self._needed_version()
+        if self.schema_version != needed:
             raise ValueError(f"schema_version is {self.schema_version}; with these keys it must be {needed}")
         if needed == 2:
             _check_amendments(self.reviews)

@@ -176,8 +176,11 @@ class Value:
         # A step that makes 1 of true has changed the content, so Python's comparison is not enough for JSON.
         if self.__class__ is not other.__class__ or self.__dict__ != other.__dict__:
             return False
-        pairs = ((self.__dict__.get(key), other.__dict__.get(key)) for key in self._json_keys)
-        return all(one is another or same_json(one, another) for one, another in pairs)
+        for key in self._json_keys:
+            one, another = self.__dict__.get(key), other.__dict__.get(key)
+            if one is not another and not same_json(one, another):
+                return False
+        return True
 
     def __hash__(self) -> int:
         return hash((self.__class__, *map(self.__dict__.get, self.KEYS)))

@@ -57,8 +57,8 @@ class StepContext(NamedTuple):
     """What a step is judged by: the policies in force before it, the commit's time, and its author.
 
     ``deciders`` are the people who decided the escalation that the record reopens. ``reopened`` is that
-    record, and ``reopener`` an open record that already reopens it. ``shown`` are the digests of the content
-    before the step, without and with `schema_version`, if they are already known. ``now`` is the judge's clock, if the step was made just now.
+    record, and ``reopener`` an open record that already reopens it. ``shown`` is the digest of the content
+    before the step, if it is already known. ``now`` is the judge's clock, if the step was made just now.
     ``least`` are other policies whose requirements a new record must also meet.
     """
 
@@ -68,7 +68,7 @@ class StepContext(NamedTuple):
     deciders: tuple[str, ...] = ()
     reopened: Record | None = None
     reopener: Record | None = None
-    shown: tuple[str, str] | None = None
+    shown: str | None = None
     now: datetime | None = None
     least: Policies | None = None
 
@@ -280,10 +280,10 @@ def _withdraw(reason: str, state: Record, who: Actor) -> Record:
     return transitions.withdraw(state, who, reason)
 
 
-def _shown(before: Record, review: Review, known: tuple[str, str] | None) -> str:
+def _shown(before: Record, review: Review, known: str | None) -> str:
     """The digest of what a review decided on; older reviews have one that covers `schema_version` as well."""
-    shown, formerly = known or (canonical.shown(before), "")
-    if review.shown != shown and review.shown == (formerly or canonical.shown_before(before)):
+    shown = known or canonical.shown(before)
+    if review.shown != shown and review.shown == canonical.shown_before(before):
         return review.shown
     return shown
 

@@ -40,7 +40,8 @@ _PARTS: Mapping[str, type[Value]] = {
 }  # fmt: skip
 _SEVERAL = frozenset({"reviews", "notes"})
 _NEXT_KEY = re.compile(r"\n(?=[a-z])")
-_TIME = re.compile(rf'((?:created|raised|queued)_at): "({CANONICAL_TIME})"', re.ASCII)
+_TIMES = frozenset({"created_at", "raised_at", "queued_at"})
+_TIME = re.compile(f'"{CANONICAL_TIME}"', re.ASCII)
 _INT = re.compile(r"-?[0-9]+", re.ASCII)
 _FLOAT = re.compile(r"-?[0-9]+\.[0-9]+(e[+-]?[0-9]+)?", re.ASCII)
 _ESCAPE = re.compile(r'\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(["\\ntr]))')
@@ -62,15 +63,7 @@ class Reading:
     @property
     def shown(self) -> str:
         """The same as `canonical.shown` of the record."""
-        return self._digest(canonical.NOT_SHOWN)
-
-    @property
-    def shown_before(self) -> str:
-        """The same as `canonical.shown_before` of the record."""
-        return self._digest(canonical.NOT_SHOWN_BEFORE)
-
-    def _digest(self, left_out: frozenset[str]) -> str:
-        texts = [text for key, text in self.texts.items() if key not in left_out]
+        texts = [text for key, text in self.texts.items() if key not in canonical.NOT_SHOWN]
         return hashlib.sha256("\n".join([*texts, ""]).encode()).hexdigest()
 
 
@@ -100,24 +93,22 @@ def read(text: str) -> Reading | None:
 
 def _learn(chunk: str) -> tuple[int, str, Any]:
     """The place in order, the key and the value in a key's text. Raises ValueError, KeyError, IndexError."""
-    time = _TIME.fullmatch(chunk)
-    if time:
+    key, _, text = chunk.partition(": ")
+    if "\n" in chunk:
+        key = chunk[: chunk.index(":")]
+        value = _lines(key, chunk) or _any(key, chunk)
+    elif key in _TIMES and _TIME.fullmatch(text):
         # These values differ between records, but there is only one way to write them, so they need not be
         # written again.
-        key, value = time[1], parse_time(time[2])
+        value = parse_time(text[1:-1])
+    elif text[0] == '"' or text[0].isalpha():
+        bare = _text(text)
+        value = _check(key)(bare)
+        if value != bare:
+            # Text that stands for another type has a form of its own.
+            raise _NotCanonical
     else:
-        key, _, text = chunk.partition(": ")
-        if "\n" in chunk:
-            key = chunk[: chunk.index(":")]
-            value = _lines(key, chunk) or _any(key, chunk)
-        elif text[0] == '"' or text[0].isalpha():
-            bare = _text(text)
-            value = _check(key)(bare)
-            if value != bare:
-                # Text that stands for another type has a form of its own.
-                raise _NotCanonical
-        else:
-            value = _any(key, chunk)
+        value = _any(key, chunk)
     found = _ORDER[key], key, value
     if len(chunk) <= _LONGEST:
         if len(_known) >= _REMEMBERED:

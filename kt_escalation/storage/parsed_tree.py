@@ -12,8 +12,6 @@ from ..git.trees import LINE, RawEntry, lines, sort_key, wrong_with
 _BLOCK = 64
 # A tree that differs in more entries is parsed as a whole.
 _FEW = 8
-# Up to so many bytes are compared at once.
-_SMALL = 16_384
 
 
 class Tree:
@@ -68,21 +66,17 @@ class Tree:
     def _with_one(self, data: bytes) -> tuple[Tree, list[RawEntry], list[RawEntry]] | None:
         """The same as `followed_by` if only the id of one entry differs, which is the usual case. Else None."""
         old, starts = self.data, self.starts
-        if len(data) != len(old) or len(data) > _SMALL or not data:
+        if len(data) != len(old):
             return None
-        # Python cannot search for the first difference of two byte strings, but it can compare them as large
-        # numbers.
-        different = int.from_bytes(old, "little") ^ int.from_bytes(data, "little")
-        if not different:
+        index = self._same_upto(0, data, 0)
+        if index == len(starts) - 1:
             return None
-        first, last = ((different & -different).bit_length() - 1) // 8, (different.bit_length() - 1) // 8
-        index = bisect_right(starts, first) - 1
-        begin = starts[index + 1] - self.width
-        if first < begin or last >= begin + self.width:
+        end = starts[index + 1]
+        begin = end - self.width
+        if not data.startswith(old[starts[index] : begin], starts[index]) or data[end:] != old[end:]:
             return None
         mode, name, oid = self.line(index)
-        new = mode, name, data[begin : begin + self.width]
-        return Tree(data, self.width, starts), [(mode, name, oid)], [new]
+        return Tree(data, self.width, starts), [(mode, name, oid)], [(mode, name, data[begin:end])]
 
     def _with_few(self, data: bytes) -> tuple[Tree, list[RawEntry], list[RawEntry]] | None:
         """The same as `followed_by` if few entries differ. None if more differ, or if something may be unsound."""

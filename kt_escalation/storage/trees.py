@@ -33,7 +33,7 @@ KT_YAML = ".kt.yaml"
 MAX_TREE = 64 * 1024 * 1024
 MAX_CHANGES = 500_000
 # How many bytes of trees are remembered for later commits.
-_KEPT_BYTES = 64 * 1024 * 1024
+_KEPT_BYTES = 16 * 1024 * 1024
 _CHUNK_BYTES = 8 * 1024 * 1024
 _OWN_MODES = frozenset({TREE.encode(), FILE.encode()})
 _FOREIGN_MODES = frozenset(mode.encode() for mode in OTHER_MODES)
@@ -200,7 +200,7 @@ class Trees:
         mode, _, oid = (found.policies or "").partition(" ")
         if mode == TREE:
             with suppress(Unsound):
-                there = _by_name(self._tree(oid))
+                there = _versions(self._tree(oid))
                 files |= {f"{layout.POLICIES}/{name}": version for name, version in there.items()}
         return files
 
@@ -278,9 +278,9 @@ class Trees:
         for _, name, _ in came:
             if _misspelled(name, spellings):
                 raise Unsound(f"has {shown(name)}, which some file system takes for another name")
-        was, now = _by_name(gone), _by_name(came)
+        found = {part: (old, new) for part, old, new in _by_name(gone, came)}
         for part, level in wanted.items():
-            old, new = was.get(part), now.get(part)
+            old, new = found.get(part, (None, None))
             if old == new:
                 continue
             if level == "file":
@@ -316,8 +316,10 @@ class Trees:
     def _read(self, oids: Iterable[str]) -> None:
         """Read all trees that are not known yet, at once."""
         if self._bytes > _KEPT_BYTES:
-            self._known.clear()
-            self._bytes = 0
+            # The newest are compared with the next.
+            for oid in list(self._known):
+                if self._bytes > _KEPT_BYTES // 2:
+                    self._bytes -= len(self._known.pop(oid).data)
         unknown = [oid for oid in dict.fromkeys(oids) if oid not in self._known and oid not in self._unparsed]
         for oid, found in zip(unknown, self._repository.objects.get(unknown, MAX_TREE), strict=True):
             if found is not None and found.kind == "tree" and found.data is not None:
@@ -344,10 +346,8 @@ def _within(
         if mode not in _FOREIGN_MODES:
             raise Unsound(f"has the mode {mode.decode()}, which git does not write", path)
         modes.append((path, OTHER_MODES[mode.decode()]))
-    was, now = _by_name(gone), _by_name(came)
     allowed = _LEVELS[item.level]
-    for part in was if was.keys() == now.keys() else sorted({*was, *now}):
-        old, new = was.get(part), now.get(part)
+    for part, old, new in _by_name(gone, came):
         if old == new:
             continue
         path = f"{item.folder}{part}"
@@ -361,7 +361,22 @@ def _within(
             changes.append(_change(path, old, new))
 
 
-def _by_name(found: Iterable[RawEntry]) -> dict[str, tuple[str, str]]:
+_Version = tuple[str, str]
+
+
+def _by_name(
+    gone: Sequence[RawEntry], came: Sequence[RawEntry]
+) -> list[tuple[str, _Version | None, _Version | None]]:
+    """The entries that differ, in the order of their names: the name, and mode and id on both sides."""
+    if len(gone) == len(came) == 1 and gone[0][1] == came[0][1]:
+        # The usual case.
+        [(mode, name, oid)], [(new_mode, _, new_oid)] = gone, came
+        return [(name.decode(*NAMES), (mode.decode(), oid.hex()), (new_mode.decode(), new_oid.hex()))]
+    was, now = _versions(gone), _versions(came)
+    return [(name, was.get(name), now.get(name)) for name in sorted({*was, *now})]
+
+
+def _versions(found: Iterable[RawEntry]) -> dict[str, _Version]:
     return {name.decode(*NAMES): (mode.decode(), oid.hex()) for mode, name, oid in found}
 
 
