@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from functools import cached_property
 from typing import Any
 
@@ -56,8 +57,18 @@ def made(decorate: Any) -> list[type]:
     @decorate(eq=False)
     class Open:
         name: str
+        seen: list[str] = dataclasses.field(default_factory=list, init=False)
 
-    return [Nothing, One, Several, More, Own, Ordered, Open]
+    @decorate(frozen=True)
+    class Late:
+        name: str = "n"
+        named: int = dataclasses.field(default=0, kw_only=True)
+        whole: str = dataclasses.field(init=False, default="")
+
+        def __post_init__(self) -> None:
+            object.__setattr__(self, "whole", f"{self.name}{self.named}")
+
+    return [Nothing, One, Several, More, Own, Ordered, Open, Late]
 
 
 GIVEN: dict[str, list[dict[str, Any]]] = {
@@ -68,12 +79,13 @@ GIVEN: dict[str, list[dict[str, Any]]] = {
     "Own": [{"name": "a"}, {"name": "b"}],
     "Ordered": [{"number": 1}, {"number": 2}],
     "Open": [{"name": "a"}],
+    "Late": [{"name": "a"}, {"named": 2}],
 }  # fmt: skip
 
 
 def told(kinds: list[type]) -> list[object]:
     """All that can be seen of values of these classes."""
-    found: list[object] = []
+    found: list[object] = [str(inspect.signature(kind)) for kind in kinds]
     values = [kind(**given) for kind in kinds for given in GIVEN[kind.__name__]]
     for one in values:
         found += [
@@ -90,8 +102,12 @@ def told(kinds: list[type]) -> list[object]:
     found += [repr(dataclasses.replace(values[1], name="c")), kinds[2]("a", 3).number, kinds[2]("a").twice]
     found.append(sorted([kinds[5](2), kinds[5](1)], key=lambda one: one)[0].number)
     for wrong in ({}, {"name": "a", "surplus": 1}):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError) as refused:
             kinds[1](**wrong)
+        found.append(str(refused.value))
+    changing = kinds[6]("a")
+    changing.name = "changed"
+    found += [changing.name, changing.seen, kinds[6].__init__ is kinds[6].__init__]
     return found
 
 

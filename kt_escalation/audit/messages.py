@@ -30,14 +30,12 @@ _KEYS = (
     "kt-release",
     "kt-root",
 )
-_LINE = re.compile(rf"({'|'.join(_KEYS)})(?![a-z-])[ \t]*(:?)[ \t]*(.*)", re.IGNORECASE)
-_PLAIN = re.compile(rf"^({_LINE.pattern})$", re.IGNORECASE | re.MULTILINE)
+# Messages as kt writes them need none of these, so `re` compiles them only when it is asked for them.
+_STATES = rf"({'|'.join(_KEYS)})(?![a-z-])[ \t]*(:?)[ \t]*(.*)"
+_LINE, _PLAIN = f"(?i){_STATES}", f"(?im)^({_STATES})$"
 _ODD = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
-_SUBJECT = re.compile(
-    rf"kt:\s*({'|'.join(ACTIONS)})\s+(?:(esc_[a-z0-9_-]+)|(\d+)\s+escalations)(?:\s+as\s+(\w+))?",
-    re.IGNORECASE,
-)
+_SUBJECT = rf"(?i)kt:\s*({'|'.join(ACTIONS)})\s+(?:(esc_[a-z0-9_-]+)|(\d+)\s+escalations)(?:\s+as\s+(\w+))?"
 # What kt writes about one escalation, as nearly all messages are; its free text is indented.
 _WRITTEN = re.compile(
     rf"kt: ({'|'.join(ACTIONS)}) (esc_[a-z0-9_-]+)(?: as ([a-z]+))?(?: (?![aA][sS]\b)\S[^\n]*)?\n\n"
@@ -47,7 +45,7 @@ _WRITTEN = re.compile(
     r"(?:Kt-Root: ([^\n]*)\n)?"
 )
 # What git itself calls a merge (git-fmt-merge-msg, JGit). GitLab puts the branch that it merges into in quotes as well.
-_NAMED_BY_GIT = re.compile(
+_NAMED_BY_GIT = (
     r"Merge (?:branch '(?P<branch>[^']+)'(?: of \S.*| into [^'].*)?"
     r"|remote-tracking branch '(?P<tracking>[^']+)'.*"
     r"|commit '[^']*'.*|\S*[:/]\S*(?: into .*)?)"
@@ -102,7 +100,7 @@ def is_pull(message: str, *branches: str | None) -> bool:
 
     ``branches`` are possible names of the store branch; main and master count as well.
     """
-    found = _NAMED_BY_GIT.fullmatch(message.partition("\n")[0].rstrip())
+    found = re.fullmatch(_NAMED_BY_GIT, message.partition("\n")[0].rstrip())
     if found is None:
         return False
     named = found["branch"] or found["tracking"]
@@ -131,7 +129,7 @@ def _as_written(message: str) -> list[Statement] | None:
 def _any_statements(message: str) -> list[Statement]:
     """The statements of any message."""
     found: list[Statement] = []
-    subject = _SUBJECT.match(_subject(_visible(message)))
+    subject = re.match(_SUBJECT, _subject(_visible(message)))
     if subject:
         ids, count = [subject[2]] if subject[2] else [], subject[3] or ""
         outcome = (subject[4] or "").lower()
@@ -161,8 +159,9 @@ def _lines(message: str) -> Iterable[Sequence[str]]:
     """The lines that begin with one of kt's keys: the whole line, the key, the colon and the value."""
     if message.isascii() and not _ODD.search(message):
         # The usual case: only line feeds end its lines.
-        return _PLAIN.findall(message)
-    return [key.group(0, 1, 2, 3) for key in map(_LINE.match, _visible(message).splitlines()) if key]
+        return re.findall(_PLAIN, message)
+    lines = (re.match(_LINE, line) for line in _visible(message).splitlines())
+    return [key.group(0, 1, 2, 3) for key in lines if key]
 
 
 def _subject(message: str) -> str:

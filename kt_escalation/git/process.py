@@ -28,7 +28,7 @@ from .pipes import BUFFER, KEPT_STDERR, Pipes
 
 # The only `GIT_*` variables of the user that are passed on. All others choose repositories, indexes, objects,
 # dates or formats, and belong to git while it runs a hook (githooks).
-_KEPT = re.compile(
+_KEPT = (
     r"GIT_(SSH.*|ASKPASS|CONFIG_.+|SSL.*|HTTP.*|PROXY.*|CURL.*|TRACE.*|PYTHON_.*|EXEC_PATH|TEMPLATE_DIR"
     r"|ALLOW_PROTOCOL|PROTOCOL|CEILING_DIRECTORIES|DISCOVERY_ACROSS_FILESYSTEM|(AUTHOR|COMMITTER)_(NAME|EMAIL))"
 )
@@ -119,7 +119,7 @@ def environment(quarantined: bool = False) -> dict[str, str]:
     def passes(name: str) -> bool:
         if not name.startswith("GIT_"):
             return True
-        return bool(_KEPT.fullmatch(name) or (quarantined and name in _QUARANTINE))
+        return bool(re.fullmatch(_KEPT, name) or (quarantined and name in _QUARANTINE))
 
     return {**{key: value for key, value in os.environ.items() if passes(key)}, **ENVIRONMENT}
 

@@ -96,7 +96,7 @@ def _is_git(name: bytes) -> bool:
 
 
 # HFS+ ignores these characters when it compares names (utf8.c, *next_hfs_char*).
-_IGNORED = re.compile("[\u200b-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+_IGNORED = "[\u200b-\u200f\u202a-\u202e\u206a-\u206f\ufeff]"
 
 
 def folded(name: bytes) -> str:
@@ -104,7 +104,9 @@ def folded(name: bytes) -> str:
 
     Case, the normal form, and the characters that HFS+ and NTFS ignore make no difference.
     """
-    text = unicodedata.normalize("NFC", _IGNORED.sub("", name.decode("utf-8", "replace")))
+    if name.isascii():
+        return name.decode().lower().partition(":")[0].rstrip(" .")
+    text = unicodedata.normalize("NFC", re.sub(_IGNORED, "", name.decode("utf-8", "replace")))
     return unicodedata.normalize("NFC", text.casefold()).partition(":")[0].rstrip(" .")
 
 

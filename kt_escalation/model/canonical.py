@@ -24,8 +24,9 @@ _WORDS = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null",
 # Written as an escape: hidden characters, unusual blanks, and characters that fonts show differently. The
 # ranges are spelled out, because the bytes must not change with Python's Unicode version.
 _HARD_TO_SEE = f"{HIDDEN}\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\ue000-\uf8ff\U000f0000-\U0010ffff"
-_ESCAPED = re.compile(f"[{_HARD_TO_SEE}]")
-_TO_ESCAPE = re.compile(f'["\\\\{_HARD_TO_SEE}]')
+# `re` compiles these when text that is not ASCII first needs them: that takes some milliseconds.
+_ESCAPED = f"[{_HARD_TO_SEE}]"
+_TO_ESCAPE = f'["\\\\{_HARD_TO_SEE}]'
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 #: The keys that `shown` leaves out. It covers the keys above `claim` without schema_version, status and queued_at,
@@ -132,7 +133,7 @@ def is_block(text: str) -> bool:
 
 
 def _is_clear(line: str) -> bool:
-    return is_ascii(line) or _ESCAPED.search(line) is None
+    return is_ascii(line) or re.search(_ESCAPED, line) is None
 
 
 def _scalar(value: Any) -> str:
@@ -164,7 +165,7 @@ def _written(text: str) -> str:
         return text
     if is_ascii(text) and '"' not in text and "\\" not in text:
         return f'"{text}"'
-    return f'"{_TO_ESCAPE.sub(_escape, text)}"'
+    return f'"{re.sub(_TO_ESCAPE, _escape, text)}"'
 
 
 # Most texts are keys and names that repeat, so the results are cached.

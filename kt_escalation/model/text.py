@@ -15,14 +15,15 @@ HIDDEN = (
     # git takes text with these bytes for Latin-1, which would turn them into control characters.
     + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
 )
-_HIDDEN = re.compile(f"[{HIDDEN}]")
+# `re` compiles it when text that is not ASCII first needs it: that takes a millisecond.
+_HIDDEN = f"[{HIDDEN}]"
 # Characters that a newer Unicode version hides are not shown either.
 _KINDS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def is_hidden(char: str) -> bool:
     """Whether the character affects a terminal or a reader instead of being visible."""
-    return _HIDDEN.match(char) is not None
+    return re.match(_HIDDEN, char) is not None
 
 
 def is_ascii(text: str) -> bool:
@@ -35,7 +36,7 @@ def is_ascii(text: str) -> bool:
 
 def has_hidden(text: str) -> bool:
     """Whether any character of the text is hidden."""
-    return not is_ascii(text) and _HIDDEN.search(text) is not None
+    return not is_ascii(text) and re.search(_HIDDEN, text) is not None
 
 
 def plural(count: int, one: str, more: str = "") -> str:
