@@ -16,6 +16,7 @@ from ..storage.clone import GitStore
 from ..storage.commits import Commit, touches_archives
 from ..storage.interface import Progress
 from ..storage.trees import Difference, FileChange, Trees
+from . import messages
 from .commit_contents import LONG_AGO, SideCommit, refused
 from .line import Lines
 from .mark import Mark
@@ -144,7 +145,8 @@ class Judge:
     def _batch(self, commits: Sequence[Commit]) -> None:
         judged = self._judged
         roots = [judged.root, *(commit.tree for commit in commits)]
-        found = self._trees.differences(list(pairwise(roots)))
+        guesses = [messages.files_told(commit) for commit in commits]
+        found = self._trees.differences(list(pairwise(roots)), guesses)
         if self.start is not None:
             changes = (change for one in found for change in one.changes if self.records.is_wanted(change))
             self.commits.contents.learn(changes)

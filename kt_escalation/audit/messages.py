@@ -18,7 +18,9 @@ from ..model.record import Record
 from ..model.text import is_hidden
 from ..model.vocabulary import ACTIONS
 from ..policies.roster import Roster, person
+from ..storage import layout
 from ..storage.commit_message import MAX_NAMED
+from ..storage.commits import Commit
 
 _KEYS = (
     "kt-action",
@@ -44,6 +46,9 @@ _WRITTEN = re.compile(
     r"(?:Kt-Claim: ([^\n]*)\n)?(?:Kt-Outcome: ([^\n]*)\n)?(?:Kt-Release: ([^\n]*)\n)?"
     r"(?:Kt-Root: ([^\n]*)\n)?"
 )
+# What foretells the files that it has changed.
+_FIRST_LINE = re.compile(r"kt: ([a-z]+) (esc_[a-z0-9_-]+)")
+_RESOLVING = ("resolve", "withdraw", "sweep")
 # What git itself calls a merge (git-fmt-merge-msg, JGit). GitLab puts the branch that it merges into in quotes as well.
 _NAMED_BY_GIT = (
     r"Merge (?:branch '(?P<branch>[^']+)'(?: of \S.*| into [^'].*)?"
@@ -105,6 +110,18 @@ def is_pull(message: str, *branches: str | None) -> bool:
         return False
     named = found["branch"] or found["tracking"]
     return named is None or any(named == one or named.endswith(f"/{one}") for one in {*branches, *_MAIN})
+
+
+def files_told(commit: Commit) -> tuple[str, ...]:
+    """The files that a commit of kt has probably changed, by the first line of its message and its date. They may be wrong."""
+    found = _FIRST_LINE.match(commit.message)
+    if found is None or len(commit.parents) != 1:
+        return ()
+    name, day = f"{found[2]}{layout.SUFFIX}", f"{commit.committed_at:%Y/%m/%d}"
+    if found[1] == "release":
+        return (f"{layout.RELEASED}/{day}/{name}",)
+    still = f"{layout.QUEUE}/{name}"
+    return (still, f"{layout.RESOLVED}/{day}/{name}") if found[1] in _RESOLVING else (still,)
 
 
 def statements(message: str) -> list[Statement]:

@@ -10,12 +10,13 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from ..model.vocabulary import MAX_BYTES
 from ..policies.policy_file import OURS, WAIVERS, PolicyFile
 from ..policies.policy_set import Policies, assemble
 from ..policies.waivers import Waiver
 from ..rules import judge_step
 from ..rules.judge_step import Violation
-from ..storage import layout
+from ..storage import layout, yaml_text
 from ..storage.clone import GitStore
 from ..storage.trees import KT_YAML, FileChange, Unsound
 from .mark import PolicyMark
@@ -51,6 +52,14 @@ class Written:
             self._known[tree] = assemble(tree, files)
         return self._known[tree]
 
+    def waivers(self, oid: str | None) -> frozenset[Waiver] | None:
+        """The waivers in a blob, whatever its mode in a tree. None if it is absent or cannot be read."""
+        found = self._store.repository.objects.get([oid], MAX_BYTES)[0] if oid else None
+        if found is None or found.data is None:
+            return None
+        read = assemble(None, {WAIVERS: yaml_text.policy_file(WAIVERS, found.data)})
+        return None if WAIVERS in read.broken else frozenset(read.waivers)
+
 
 class InForce:
     """Follows the policies along the line."""
@@ -63,7 +72,7 @@ class InForce:
         #: The waivers in the newest legal version of their file, and those that its last legal change added.
         self.waivers: tuple[Waiver, ...] = ()
         self.added: frozenset[Waiver] = frozenset()
-        # All waivers in the file now, legal or not.
+        # All waivers in the newest readable version of the file, legal or not.
         self._standing: frozenset[Waiver] = frozenset()
         #: The policies that were in force, and the number of judged commits when each came into force.
         self._since = [_BEFORE]
@@ -169,7 +178,11 @@ class InForce:
                     # The file has its legal version again, whoever restored it.
                     del self._wrong[change.path]
                 yield change.path, found
-        self._standing = frozenset(written.waivers)
+        if any(change.path == WAIVERS for change in changes):
+            # Who mends or restores a file does not add what was in it before.
+            _, oid = self._now.get(WAIVERS, ("", None))
+            listed = self._written.waivers(oid)
+            self._standing = self._standing if listed is None else listed
         self._settle(at, written)
 
     def waive(self, at: int, tree: str | None, accepted: Iterable[tuple[str, str]]) -> None:

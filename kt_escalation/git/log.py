@@ -36,6 +36,13 @@ class FileChange(NamedTuple):
     new: str | None
 
 
+def change_of(path: str, old: tuple[str, str] | None, new: tuple[str, str] | None) -> FileChange:
+    """The change of a file from one mode and id to others (None: absent)."""
+    old_mode, old_oid = old or (ABSENT, None)
+    new_mode, new_oid = new or (ABSENT, None)
+    return FileChange(path, old_mode, new_mode, old_oid, new_oid)
+
+
 class Commit(NamedTuple):
     """One commit, with its changes against its only parent.
 

@@ -63,6 +63,8 @@ class Objects:
         self._process: Underway | None = None
         # A thread that an exception interrupts while it gives the reader back can take it again.
         self._lock = threading.RLock()
+        # What the last `ids_of` has found, by id.
+        self._sizes: Mapping[str, Object] = {}
         # Bytes that have been received but not read.
         self._data = b""
         self._at = 0
@@ -84,7 +86,10 @@ class Objects:
                     self._send(process, [f"contents {name}" for name in some])
                     found += [self._whole(process, name) for name in some]
                     continue
-                heads = self._heads(process, some)
+                # An object never changes, nor does its size.
+                unknown = [name for name in some if name not in self._sizes]
+                asked = dict(zip(unknown, self._heads(process, unknown), strict=True))
+                heads = [self._sizes.get(name) or asked.get(name) for name in some]
                 wanted = {head.oid: head for head in heads if head and head.size <= largest}
                 self._send(process, [f"contents {oid}" for oid in wanted])
                 whole = {oid: self._whole_of(process, head) for oid, head in wanted.items()}
@@ -97,11 +102,10 @@ class Objects:
 
     def ids_of(self, names: Sequence[str]) -> list[str | None]:
         """The ids for several names, with one request."""
-        found: list[str | None] = []
         with self._asking() as process:
-            for some in chunks(names, REQUESTS_AT_ONCE):
-                found += [head.oid if head else None for head in self._heads(process, some)]
-        return found
+            heads = [head for some in chunks(names, REQUESTS_AT_ONCE) for head in self._heads(process, some)]
+        self._sizes = {head.oid: head for head in heads if head}
+        return [head and head.oid for head in heads]
 
     def close(self) -> None:
         """Stop the process, and forget what was written."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
@@ -42,13 +42,38 @@ class Tree:
 
     def get(self, name: bytes) -> tuple[str, str] | None:
         """Mode and id of the entry of that name."""
-        wanted, at = b" " + name + b"\0", -1
-        while (at := self.data.find(wanted, at + 1)) >= 0:
-            # A match may be part of an id, or the end of a longer name.
-            mode, found, oid = self.line(bisect_right(self.starts, at) - 1)
-            if found == name:
-                return mode.decode(), oid.hex()
+        found = self.find(name)
+        return (found[1].decode(), found[2].hex()) if found else None
+
+    def find(self, name: bytes) -> tuple[int, bytes, bytes] | None:
+        """Index, mode and id of the entry of that name."""
+        data, at = self.data, -1
+        while (at := data.find(b" %b\0" % name, at + 1)) >= 0:
+            index = bisect_right(self.starts, at) - 1
+            start, end = self.starts[index], self.starts[index + 1]
+            # A match may also be part of an id, or the end of a longer name.
+            if data.index(b" ", start) == at and at + len(name) + 2 + self.width == end:
+                return index, data[start:at], data[end - self.width : end]
         return None
+
+    def with_id(self, index: int, oid: bytes) -> Tree:
+        """This tree with another id for the entry at an index."""
+        end = self.starts[index + 1]
+        return Tree(self.data[: end - self.width] + oid + self.data[end:], self.width, self.starts)
+
+    def without(self, index: int) -> Tree:
+        """This tree without the entry at an index."""
+        start, end = self.starts[index], self.starts[index + 1]
+        starts = [*self.starts[:index], *_moved(self.starts[index + 1 :], start - end)]
+        return Tree(self.data[:start] + self.data[end:], self.width, starts)
+
+    def with_entry(self, entry: RawEntry) -> Tree:
+        """This tree with an entry of a name that it does not have."""
+        count, line = len(self.starts) - 1, b"%b %b\0%b" % entry
+        index = bisect_left(range(count), sort_key(entry), key=lambda n: sort_key(self.line(n)))
+        start = self.starts[index]
+        starts = [*self.starts[: index + 1], *_moved(self.starts[index:], len(line))]
+        return Tree(self.data[:start] + line + self.data[start:], self.width, starts)
 
     def followed_by(self, data: bytes) -> tuple[Tree, Sequence[RawEntry], Sequence[RawEntry]]:
         """Parse a newer version of this tree.

@@ -14,12 +14,15 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..errors import GitFailed
 from ..git.log import ABSENT as ABSENT
 from ..git.log import FileChange as FileChange
+from ..git.log import change_of
 from ..git.objects import FILE, SUBMODULE, TREE, TreeEntry
 from ..git.trees import NAMES, RawEntry, folded, is_folder, shown
 from ..git.trees import Unsound as Unsound
 from . import layout
+from .foretold import Foreteller
 from .parsed_tree import Tree, between
 
 if TYPE_CHECKING:
@@ -108,6 +111,7 @@ class Trees:
         self._wanted = [self._wanted_at(depth) for depth in range(len(self._way) + 1)]
         self._width = 32 if repository.object_format == "sha256" else 20
         self._known: dict[str, Tree] = {}
+        self._foreteller = Foreteller(repository.object_format, self._tree, self._keep)
         self._bytes = 0
         self._entries: dict[str, StoreEntries] = {}
         self._unparsed: dict[str, bytes] = {}
@@ -206,22 +210,70 @@ class Trees:
 
     # --- what differs -------------------------------------------------------------------------------
 
-    def differences(self, pairs: Sequence[tuple[str | None, str | None]]) -> list[Difference]:
+    def differences(
+        self, pairs: Sequence[tuple[str | None, str | None]], guesses: Sequence[Sequence[str]] = ()
+    ) -> list[Difference]:
         """The differences of the store between the root trees of each pair (None: an empty tree).
 
-        Assumes that the older tree is sound. Of the newer one, only what differs is checked.
+        Assumes that the older tree is sound. Of the newer one, only what differs is checked. ``guesses`` are for each
+        pair the files below the store's top that probably differ; right ones save reading the trees.
         """
         found: list[Difference] = []
         at = 0
         while at < len(pairs):
             some = pairs[at : at + self._at_once]
             before = self._taken
-            found += self._differences(some)
+            found += self._some_differences(some, guesses[at : at + len(some)])
             at += len(some)
             # A tree of ten thousand files takes half a megabyte, so only a few are read at a time.
             few = self._taken - before > _CHUNK_BYTES
             self._at_once = max(self._at_once // 2, 8) if few else min(self._at_once * 2, 256)
         return found
+
+    def _some_differences(
+        self, pairs: Sequence[tuple[str | None, str | None]], guesses: Sequence[Sequence[str]]
+    ) -> list[Difference]:
+        found: list[Difference] = []
+        unread: list[tuple[str | None, str | None]] = []
+        for pair, versions in zip(pairs, self._versions_at(pairs, guesses), strict=True):
+            if versions and unread:
+                # What the next one is written from.
+                found += self._differences(unread)
+                unread = []
+            known = self._foretold(pair, versions)
+            if known is None:
+                unread.append(pair)
+            else:
+                found.append(known)
+        return [*found, *self._differences(unread)]
+
+    def _versions_at(
+        self, pairs: Sequence[tuple[str | None, str | None]], guesses: Sequence[Sequence[str]]
+    ) -> list[list[tuple[str, str | None]]]:
+        """For each pair, the guessed files and their ids in the newer tree."""
+        asked: list[list[tuple[str, str]]] = [[] for _ in pairs]
+        for (old, new), paths, names in zip(pairs, guesses, asked, strict=False):
+            if old and new and old != new:
+                names += [(path, f"{new}:{'/'.join([*self._way, path])}") for path in paths]
+        try:
+            oids = iter(self._repository.objects.ids_of([name for some in asked for _, name in some]))
+        except GitFailed:
+            # git ends when it looks for a name in a malformed tree. Reading the trees says what is wrong with them.
+            return [[] for _ in pairs]
+        return [[(path, next(oids)) for path, _ in some] for some in asked]
+
+    def _foretold(
+        self, pair: tuple[str | None, str | None], versions: Sequence[tuple[str, str | None]]
+    ) -> Difference | None:
+        """The difference if nothing but these files differs. None if more does, or if nobody knows."""
+        old, new = pair
+        if not versions or old is None or new is None:
+            return None
+        try:
+            changes = self._foreteller.changes(old, new, self._way, versions)
+        except Unsound:
+            return None
+        return None if changes is None else Difference(changes)
 
     def _differences(self, pairs: Sequence[tuple[str | None, str | None]]) -> list[Difference]:
         changes: list[list[FileChange]] = [[] for _ in pairs]
@@ -286,7 +338,7 @@ class Trees:
             if level == "file":
                 if new and new[0] != FILE:
                     raise Unsound(f"has it as {_kind(new[0])}", KT_YAML)
-                changes.append(_change(KT_YAML, old, new))
+                changes.append(change_of(KT_YAML, old, new))
                 continue
             if new and new[0] != TREE:
                 wrong = part if level else f"{item.folder}{part}"
@@ -315,11 +367,6 @@ class Trees:
 
     def _read(self, oids: Iterable[str]) -> None:
         """Read all trees that are not known yet, at once."""
-        if self._bytes > _KEPT_BYTES:
-            # The newest are compared with the next.
-            for oid in list(self._known):
-                if self._bytes > _KEPT_BYTES // 2:
-                    self._bytes -= len(self._known.pop(oid).data)
         unknown = [oid for oid in dict.fromkeys(oids) if oid not in self._known and oid not in self._unparsed]
         for oid, found in zip(unknown, self._repository.objects.get(unknown, MAX_TREE), strict=True):
             if found is not None and found.kind == "tree" and found.data is not None:
@@ -327,8 +374,15 @@ class Trees:
                 self._taken += len(found.data)
 
     def _keep(self, oid: str, tree: Tree) -> None:
+        if oid in self._known:
+            return
         self._known[oid] = tree
         self._bytes += len(tree.data)
+        if self._bytes > _KEPT_BYTES:
+            # The newest are compared with the next.
+            for other in list(self._known)[:-2]:
+                if self._bytes > _KEPT_BYTES // 2:
+                    self._bytes -= len(self._known.pop(other).data)
 
 
 def _within(
@@ -358,7 +412,7 @@ def _within(
                 yield _Item(item.pair, f"{path}/", _BELOW[item.level], before, after)
             old, new = None if before else old, None if after else new
         if old or new:
-            changes.append(_change(path, old, new))
+            changes.append(change_of(path, old, new))
 
 
 _Version = tuple[str, str]
@@ -378,16 +432,6 @@ def _by_name(
 
 def _versions(found: Iterable[RawEntry]) -> dict[str, _Version]:
     return {name.decode(*NAMES): (mode.decode(), oid.hex()) for mode, name, oid in found}
-
-
-def _change(path: str, old: tuple[str, str] | None, new: tuple[str, str] | None) -> FileChange:
-    return FileChange(
-        path,
-        old[0] if old else ABSENT,
-        new[0] if new else ABSENT,
-        old[1] if old else None,
-        new[1] if new else None,
-    )
 
 
 def _entry(tree: Tree, name: str) -> str | None:
