@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Sequence
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -26,17 +25,19 @@ class Past:
     def __init__(self, path: Path, root: str, object_format: str) -> None:
         git("init", "--quiet", f"--object-format={object_format}", str(path), cwd=path.parent)
         self.path, self.root = path, f"{root}/" if root else ""
+        self._blobs: dict[bytes, str] = {}
         files: Files = {
             "README.md": ("100644", b"x"),
             f"{self.root}policies/roster.yaml": ("100644", b"teams: []"),
         }
         self.files = files | {f"{self.root}queue/.gitkeep": ("100644", b"")}
 
-    @cache
     def _blob(self, data: bytes) -> str:
-        told = ["git", "hash-object", "-w", "--stdin"]
-        done = subprocess.run(told, cwd=self.path, input=data, capture_output=True, check=True)
-        return done.stdout.decode().strip()
+        if data not in self._blobs:
+            told = ["git", "hash-object", "-w", "--stdin"]
+            done = subprocess.run(told, cwd=self.path, input=data, capture_output=True, check=True)
+            self._blobs[data] = done.stdout.decode().strip()
+        return self._blobs[data]
 
     def tree(self) -> str:
         """The root tree of the files as they are now."""
