@@ -60,7 +60,7 @@ class Past:
             self.files[f"{self.root}{done}"] = "100644", data
             return [still, done]
         self.files[f"{self.root}{still}"] = "100644", data
-        return [still, done] if random.random() < 0.3 and f"{self.root}{done}" not in self.files else [still]
+        return [still]
 
     def beside(self, random: Random, changed: str) -> None:
         """Change something that nobody would guess."""

@@ -113,7 +113,10 @@ def is_pull(message: str, *branches: str | None) -> bool:
 
 
 def files_told(commit: Commit) -> tuple[str, ...]:
-    """The files that a commit of kt has probably changed, by the first line of its message and its date. They may be wrong."""
+    """The files that a commit of kt has probably changed: what it removed, then what it wrote.
+
+    The first line of its message and its date say so, and both may lie.
+    """
     found = _FIRST_LINE.match(commit.message)
     if found is None or len(commit.parents) != 1:
         return ()

@@ -16,7 +16,7 @@ from ..git.objects import FILE, TREE
 from .parsed_tree import Tree
 
 _FILE, _FOLDER = FILE.encode(), TREE.encode()
-# The names that lead to a file from the tree that holds the first of them, its path and its id (None: absent).
+# The names that lead to a file, its path and its id (None: absent).
 _Version = tuple[Sequence[bytes], str, str | None]
 
 
@@ -43,9 +43,9 @@ class Foreteller:
         """
         made: list[tuple[bytes, Tree]] = []
         changes: list[FileChange] = []
-        versions = [([*map(os.fsencode, (*root, *path.split("/")))], path, oid) for path, oid in files]
+        versions = [(os.fsencode("/".join([*root, path])).split(b"/"), path, oid) for path, oid in files]
         try:
-            self._write(self._tree(old), versions, made, changes)
+            self._write(self._tree(old), 0, versions, made, changes)
         except _Unforetold:
             return None
         if not made or made[-1][0].hex() != new:
@@ -57,15 +57,18 @@ class Foreteller:
     def _write(
         self,
         tree: Tree | None,
+        depth: int,
         versions: Sequence[_Version],
         made: list[tuple[bytes, Tree]],
         changes: list[FileChange],
     ) -> bytes | None:
-        """Write a tree in which files have other versions, after the trees below it. Its id, None if it is empty."""
+        """Write the tree at some depth on the way to these versions, after those below it. Its id, None if it is empty."""
         below: dict[bytes, list[_Version]] = {}
-        for (name, *way), path, new in versions:
-            if way:
-                below.setdefault(name, []).append((way, path, new))
+        for version in versions:
+            way, path, new = version
+            name = way[depth]
+            if len(way) > depth + 1:
+                below.setdefault(name, []).append(version)
                 continue
             place, old = self._entry(tree, _FILE, name)
             if old != new:
@@ -73,13 +76,14 @@ class Foreteller:
                 tree = self._entered(tree, place, (_FILE, name), bytes.fromhex(new) if new else None)
         for name, inside in below.items():
             place, old = self._entry(tree, _FOLDER, name)
-            oid = self._write(self._tree(old) if old else None, inside, made, changes)
+            oid = self._write(self._tree(old) if old else None, depth + 1, inside, made, changes)
             tree = self._entered(tree, place, (_FOLDER, name), oid)
         if tree is None or not tree.data:
             return None
-        oid = self._hash(b"tree %d\0%b" % (len(tree.data), tree.data), usedforsecurity=False).digest()
-        made.append((oid, tree))
-        return oid
+        hashed = self._hash(b"tree %d\0" % len(tree.data), usedforsecurity=False)
+        hashed.update(tree.data)
+        made.append((hashed.digest(), tree))
+        return made[-1][0]
 
     @staticmethod
     def _entry(tree: Tree | None, mode: bytes, name: bytes) -> tuple[int | None, str | None]:

@@ -216,7 +216,8 @@ class Trees:
         """The differences of the store between the root trees of each pair (None: an empty tree).
 
         Assumes that the older tree is sound. Of the newer one, only what differs is checked. ``guesses`` are for each
-        pair the files below the store's top that probably differ; right ones save reading the trees.
+        pair the files below the store's top that probably differ, of which all but the last are gone in the newer tree. Right
+        ones save reading the trees.
         """
         found: list[Difference] = []
         at = 0
@@ -250,17 +251,22 @@ class Trees:
     def _versions_at(
         self, pairs: Sequence[tuple[str | None, str | None]], guesses: Sequence[Sequence[str]]
     ) -> list[list[tuple[str, str | None]]]:
-        """For each pair, the guessed files and their ids in the newer tree."""
-        asked: list[list[tuple[str, str]]] = [[] for _ in pairs]
-        for (old, new), paths, names in zip(pairs, guesses, asked, strict=False):
-            if old and new and old != new:
-                names += [(path, f"{new}:{'/'.join([*self._way, path])}") for path in paths]
+        """For each pair, the guessed files and their ids in the newer tree: all but the last are taken for gone."""
+        above = "".join(f"{part}/" for part in self._way)
+        useful = [
+            paths if old and new and old != new else ()
+            for (old, new), paths in zip(pairs, guesses or [()] * len(pairs), strict=True)
+        ]
+        asked = [f"{new}:{above}{paths[-1]}" for (_, new), paths in zip(pairs, useful, strict=True) if paths]
         try:
-            oids = iter(self._repository.objects.ids_of([name for some in asked for _, name in some]))
+            oids = iter(self._repository.objects.ids_of(asked))
         except GitFailed:
             # git ends when it looks for a name in a malformed tree. Reading the trees says what is wrong with them.
             return [[] for _ in pairs]
-        return [[(path, next(oids)) for path, _ in some] for some in asked]
+        return [
+            [*((path, None) for path in paths[:-1]), (paths[-1], next(oids))] if paths else []
+            for paths in useful
+        ]
 
     def _foretold(
         self, pair: tuple[str | None, str | None], versions: Sequence[tuple[str, str | None]]
