@@ -83,12 +83,12 @@ def wrong_with(found: Sequence[RawEntry]) -> str | None:
 
 def sort_key(line: RawEntry) -> bytes:
     """The sort key of an entry. A folder sorts as if its name ended with a slash."""
-    return line[1] + b"/" if line[0] != _FILE and is_folder(line[0]) else line[1]
+    return line[1] + b"/" if is_folder(line[0]) else line[1]
 
 
 def is_folder(mode: bytes) -> bool:
     """Whether git reads an entry of this mode as a folder."""
-    return int(mode, 8) & 0o170000 == 0o040000
+    return mode != _FILE and int(mode, 8) & 0o170000 == 0o040000
 
 
 def _is_git(name: bytes) -> bool:

@@ -30,7 +30,8 @@ def same_json(one: object, other: object) -> bool:
 def check_json(value: object, depth: int = 1) -> None:
     """Raise ValueError unless ``value`` is a JSON value that a record can hold."""
     if isinstance(value, str):
-        as_unicode(value)
+        if not value.isascii():
+            as_unicode(value)
     elif isinstance(value, bool) or value is None:
         pass
     elif isinstance(value, int):
@@ -39,17 +40,23 @@ def check_json(value: object, depth: int = 1) -> None:
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError("holds a number that is not finite")
-    elif not isinstance(value, Mapping | list | tuple):
-        raise ValueError(f"holds a {type(value).__name__}, which is not a JSON value")
-    elif depth > MAX_DEPTH:
-        raise ValueError(f"is nested deeper than {MAX_DEPTH} levels")
-    elif isinstance(value, Mapping):
+    # A dict first: to ask whether something is a Mapping takes as long as all the rest.
+    elif isinstance(value, dict) or isinstance(value, Mapping):  # noqa: SIM101
+        _require_shallow(depth)
         for key, item in value.items():
             if not isinstance(key, str):
                 raise ValueError("holds a key that is not text")
             if len(as_unicode(key)) > MAX_KEY:
                 raise ValueError(f"holds a key of more than {MAX_KEY} characters")
             check_json(item, depth + 1)
-    else:
+    elif isinstance(value, list | tuple):
+        _require_shallow(depth)
         for item in value:
             check_json(item, depth + 1)
+    else:
+        raise ValueError(f"holds a {type(value).__name__}, which is not a JSON value")
+
+
+def _require_shallow(depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"is nested deeper than {MAX_DEPTH} levels")

@@ -288,7 +288,7 @@ class Record(Value):
             or self.requires.single_use is not None
             or self.requires.valid_for is not None
             or (self.resolution is not None and self.resolution.outcome == "withdrawn")
-            or any(review.amendment is not None for review in self.reviews)
+            or (self.reviews != () and any(review.amendment is not None for review in self.reviews))
         )
         return 2 if is_new else 1
 
@@ -298,8 +298,10 @@ class Record(Value):
         times = [self.created_at, self.raised_at, self.queued_at]
         if self.claim:
             times.append(self.claim.claimed_at)
-        times += [review.reviewed_at for review in self.reviews]
-        times += [note.at for note in self.notes]
+        if self.reviews:
+            times += [review.reviewed_at for review in self.reviews]
+        if self.notes:
+            times += [note.at for note in self.notes]
         if self.resolution:
             times.append(self.resolution.resolved_at)
         return max(times)

@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
-from ..git.trees import LINE, RawEntry, lines, sort_key, wrong_with
+from ..git.trees import LINE, RawEntry, is_folder, lines, sort_key, wrong_with
 
 # Entries are compared by so many at a time.
 _BLOCK = 64
@@ -70,10 +70,16 @@ class Tree:
     def with_entry(self, entry: RawEntry) -> Tree:
         """This tree with an entry of a name that it does not have."""
         count, line = len(self.starts) - 1, b"%b %b\0%b" % entry
-        index = bisect_left(range(count), sort_key(entry), key=lambda n: sort_key(self.line(n)))
+        index = bisect_left(range(count), sort_key(entry), key=self._sort_key)
         start = self.starts[index]
         starts = [*self.starts[: index + 1], *_moved(self.starts[index:], len(line))]
         return Tree(self.data[:start] + line + self.data[start:], self.width, starts)
+
+    def _sort_key(self, index: int) -> bytes:
+        start, end = self.starts[index], self.starts[index + 1] - self.width - 1
+        space = self.data.index(b" ", start)
+        name = self.data[space + 1 : end]
+        return name + b"/" if is_folder(self.data[start:space]) else name
 
     def followed_by(self, data: bytes) -> tuple[Tree, Sequence[RawEntry], Sequence[RawEntry]]:
         """Parse a newer version of this tree.
