@@ -492,7 +492,7 @@ def push(bench: Bench) -> Iterator[RecordSummary]:
             bench.scale.repeat, lambda: seconds(hook, lab.remote, stdin=updates), _imports
         )
         yield RecordSummary(
-            f"the hook judges a push of {steps:,} transitions, {waiting:,} open", "s", values, budget="1 s",
+            f"the hook judges a push of {steps:,} transitions, {waiting:,} open", "s", values, budget="0.5 s",
             note=f"{_IMPORTS}: {report.amount(middle(imports), 's')} of it",
         )  # fmt: skip
 

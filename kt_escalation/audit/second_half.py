@@ -1,4 +1,4 @@
-"""Judges the second half of a long line in another process, while this one judges the first half.
+"""Judges the end of a long line in another process, while this one judges what comes before it.
 
 The second run continues from a guessed mark: the result of a first half without violations. If the first half
 has any other result, the second run is discarded. So the guess affects the time and never the result.
@@ -43,7 +43,8 @@ def guessed(store: GitStore, trees: Trees, line: Sequence[str]) -> Mark | None:
     None if the store starts later, or if too much would have to be read.
     """
     contents = CommitContents(store, trees)
-    middle = len(line) // 2
+    # The other process begins half a second later, and reads all that it needs anew.
+    middle = len(line) * 13 // 25
 
     def policies(at: int) -> str | None:
         return contents.policies_tree(contents.tree_of(line[at]))
