@@ -120,7 +120,7 @@ def files_told(commit: Commit) -> tuple[str, ...]:
     found = _FIRST_LINE.match(commit.message)
     if found is None or len(commit.parents) != 1:
         return ()
-    name, day = f"{found[2]}{layout.SUFFIX}", f"{commit.committed_at:%Y/%m/%d}"
+    name, day = f"{found[2]}{layout.SUFFIX}", layout.day_of(commit.committed_at)
     if found[1] == "release":
         return (f"{layout.RELEASED}/{day}/{name}",)
     still = f"{layout.QUEUE}/{name}"

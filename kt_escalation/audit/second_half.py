@@ -109,7 +109,7 @@ def _usable(
     snapshot, began = contents.snapshot(line[-1]), contents.snapshot(line[0])
     if since is None or snapshot is None or began is None:
         return {}
-    first = f"{layout.RESOLVED}/{since.year:04}/{since.month:02}/{since.day:02}/"
+    first = f"{layout.RESOLVED}/{layout.day_of(since)}/"
     files = [file for file in snapshot.files.resolved_files if file[0] >= first]
     if len(files) > _MOST_READ:
         return None

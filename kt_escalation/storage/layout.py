@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -40,8 +40,13 @@ def path_of(record: Record) -> str:
     """The path of a record's file below the store's top."""
     if record.resolution is None:
         return open_path(record.escalation_id)
-    day = record.resolution.resolved_at.astimezone(UTC)
-    return f"{RESOLVED}/{day.year:04}/{day.month:02}/{day.day:02}/{record.escalation_id}{SUFFIX}"
+    return f"{RESOLVED}/{day_of(record.resolution.resolved_at)}/{record.escalation_id}{SUFFIX}"
+
+
+def day_of(moment: datetime) -> str:
+    """The folders of a day, such as `2026/03/31`."""
+    day = moment.astimezone(UTC)
+    return f"{day.year:04}/{day.month:02}/{day.day:02}"
 
 
 def open_path(escalation_id: str) -> str:
