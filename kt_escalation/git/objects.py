@@ -109,7 +109,7 @@ class Objects:
 
     def close(self) -> None:
         """Stop the process, and forget what was written."""
-        process, self._process, self.written = self._process, None, {}
+        process, self._process, self.written, self._sizes = self._process, None, {}, {}
         if process:
             process.close()
 
