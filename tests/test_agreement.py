@@ -32,7 +32,7 @@ from kt_escalation.audit.mark import Mark
 from kt_escalation.audit.report import reported
 from kt_escalation.audit.run import History
 from kt_escalation.audit.scope import Scope
-from kt_escalation.errors import KtError
+from kt_escalation.errors import GitFailed, KtError
 from kt_escalation.model.record import Fallback
 from kt_escalation.rules import creation, transitions
 from kt_escalation.rules.judge_step import Violation
@@ -190,7 +190,12 @@ def pushed(
     # As `hook install` does: a `.kt.yaml` that somebody has damaged or repointed does not say where the store is.
     git("config", "kt.root", "", cwd=repository)
     refused = list(receive(repository, [(base, graph.tip, "refs/heads/main")], now=now))
-    checked = [one.rule for one in audit.check(repository, f"{base}..{graph.tip}", now=now).violations]
+    try:
+        checked = [one.rule for one in audit.check(repository, f"{base}..{graph.tip}", now=now).violations]
+    except GitFailed:
+        # git cannot compare with a malformed tree that was there before, so nobody knows what the request changes.
+        assert any(one.rule == "tree" for one in verdict.violations)
+        checked, unsure = ["tree"], True
     git("config", "--unset", "kt.root", cwd=repository)
     for who, found in (("the hook", refused), ("check", checked)):
         count[f"{who} {bool(found)}"] += 1
