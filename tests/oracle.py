@@ -571,6 +571,8 @@ class _Replay:
         self.healed: list[Found] = []
         #: What was found of archives that hold a record, or held it.
         self.touched: dict[str, list[Found]] = {}
+        #: Records of which such an archive holds the use, or held it: what that says of the record is not said.
+        self.brushed: set[str] = set()
 
     # --- the line ---
 
@@ -946,8 +948,8 @@ class _Replay:
         self.ahead(commit, acts, was)
         self.signed(commit, acts or bool(said(commit.message)), was)
         changed = {n for n in old.uses.keys() | new.uses.keys() if old.uses.get(n) != new.uses.get(n)}
-        for name in changed:
-            self.touched.setdefault(name, []).extend(archives)
+        for name in changed if archives else ():
+            self.brushed.add(name)
         blind = bool(changed & then.unclear)
         self.message(commit, [(oid, commit.parents[0])], was, used, blind=blind)
 
@@ -1929,6 +1931,7 @@ class _Replay:
                 or waived
                 or unsure
                 or name in last.unclear
+                or names & self.brushed
                 or (imported and imported.reviews)
             ):
                 yield name, None
