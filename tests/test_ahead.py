@@ -20,7 +20,7 @@ from kt_escalation.audit.mark import Mark
 from kt_escalation.audit.report import reported
 from kt_escalation.audit.run import History
 from kt_escalation.audit.scope import Scope
-from kt_escalation.audit.second_half import SecondHalf, guessed
+from kt_escalation.audit.second_half import SecondHalf, first_share, guessed
 from kt_escalation.storage import layout
 from kt_escalation.storage.clone import GitStore
 
@@ -141,8 +141,10 @@ def test_what_may_still_be_used_is_guessed(
     for name in ("later", "anytime"):
         gate.released(f"esc_{name}", "T2")
     gate.do("bob", "note", "--id", "esc_two", "--text", "a step among those that are none")
-    for _ in range(len(git("rev-list", middle, cwd=gate.forge.path).split()) - 4):
+    before, count = (len(git("rev-list", at, cwd=gate.forge.path).split()) for at in (middle, "HEAD"))
+    while first_share(count) < before - 1:
         gate.forge.git("commit", "--quiet", "--allow-empty", "-m", "nothing", who="bob")
+        count += 1
     case = Case(gate.forge.tip(), datetime.now(UTC))
     [wanted] = whole(monkeypatch, gate.forge.path, [case])
     answers.clear()
@@ -151,7 +153,7 @@ def test_what_may_still_be_used_is_guessed(
     with closing(GitStore(gate.forge.path)) as store:
         history = History(store)
         line = history.lines(case.tip).of(case.tip)
-        assert line[len(line) // 2] == middle
+        assert line[first_share(len(line))] == middle
         found = guessed(store, history.trees, line)
         first = run.History(store).run(middle, Scope(case.now)).judge.mark(middle)
     assert found == first
