@@ -1273,8 +1273,10 @@ class _Maker:
         whole = self.three_way(line.tip, side.tip)
         self.pulls += 1
         words = f"A pull request (#{self.pulls})\n"
-        if self.random.random() < 0.6:
-            # As GitHub does where it is asked for the commits' messages.
+        there = (all(line.files.get(p) == d for p, d in self.graph.commits[at].files.items()) for at in made)
+        if self.random.random() < 0.6 and not any(there):
+            # As GitHub does where it is asked for the commits' messages. Of one that was picked before, the squash brings
+            # nothing, so its message would say what it did not do (rule `message`).
             said = [self.graph.commits[at].message for at in reversed(made)]
             words += "".join(f"\n* {text}" for text in said)
         done = self.put_whole(line, whole, words, authors.pop(), self.now, FORGE)
