@@ -237,6 +237,8 @@ class Uses:
             tale.graph.now = max(
                 tale.graph.now, archive_file.month_end("2026/11") or tale.graph.now
             ) + timedelta(days=1)
+        # An earlier archive, of which nothing came, may have moved the clock.
+        is_early = is_early and tale.graph.now < (archive_file.month_end("2026/11") or tale.graph.now)
         chosen = sorted(path for path in found if random.random() < 0.8 or found[path].closed_at is None)
         who = random.choice((*ADMINS, *ADMINS, "gw"))
         held = [(use_rules.id_of(path) or "", tale.graph.data(self.main.files[path])) for path in chosen]
