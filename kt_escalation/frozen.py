@@ -1,4 +1,4 @@
-"""`dataclass` for frozen classes and for those that are compared by identity, made in a fifth of the time.
+"""`dataclass` for frozen classes and for those that are compared by identity, made in less time.
 
 The standard library compiles up to six methods for each class. A command loads some sixty of them and makes values of
 a third, so this took a third of its time. Comparison, hash and text are functions that all classes share here, and

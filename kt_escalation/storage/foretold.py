@@ -17,7 +17,7 @@ from .parsed_tree import Tree
 
 _FILE, _FOLDER = FILE.encode(), TREE.encode()
 # The names that lead to a file, its path and its id (None: absent).
-_Version = tuple[Sequence[bytes], str, str | None]
+_GuessedFile = tuple[Sequence[bytes], str, str | None]
 
 
 class _Unforetold(Exception):
@@ -58,12 +58,12 @@ class Foreteller:
         self,
         tree: Tree | None,
         depth: int,
-        versions: Sequence[_Version],
+        versions: Sequence[_GuessedFile],
         made: list[tuple[bytes, Tree]],
         changes: list[FileChange],
     ) -> bytes | None:
         """Write the tree at some depth on the way to these versions, after those below it. Its id, None if it is empty."""
-        below: dict[bytes, list[_Version]] = {}
+        below: dict[bytes, list[_GuessedFile]] = {}
         for version in versions:
             way, path, new = version
             name = way[depth]

@@ -215,9 +215,9 @@ class Trees:
     ) -> list[Difference]:
         """The differences of the store between the root trees of each pair (None: an empty tree).
 
-        Assumes that the older tree is sound. Of the newer one, only what differs is checked. ``guesses`` are for each
-        pair the files below the store's top that probably differ, of which all but the last are gone in the newer tree. Right
-        ones save reading the trees.
+        Assumes that the older tree is sound. Of the newer one, only what differs is checked. ``guesses`` has, for each
+        pair, the files below the store's top that probably differ; all but the last are absent in the newer tree. Right
+        guesses save reading the trees, wrong ones change nothing.
         """
         found: list[Difference] = []
         at = 0
