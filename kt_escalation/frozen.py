@@ -57,9 +57,12 @@ class _Init:
     def __get__(self, instance: object, owner: type) -> Any:
         made = self._made
         fields = [(field.name, field.type, _copied(field)) for field in dataclasses.fields(made)]
-        after = {"__post_init__": made.__post_init__} if hasattr(made, "__post_init__") else {}
+        # For a class without a docstring, the standard library writes one.
+        own: dict[str, Any] = {"__doc__": "Only its `__init__` is used."}
+        if hasattr(made, "__post_init__"):
+            own["__post_init__"] = made.__post_init__
         twin: Any = dataclasses.make_dataclass(
-            made.__name__, fields, frozen=self._frozen, eq=False, repr=False, namespace=after
+            made.__name__, fields, frozen=self._frozen, eq=False, repr=False, namespace=own
         )
         twin.__init__.__qualname__ = f"{made.__qualname__}.__init__"
         made.__init__ = twin.__init__

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
+from ..frozen import dataclass
 from ..model.times import format_time
 from ..policies.policy_set import Policies
 from ..rules import permissions, signature_check
@@ -20,7 +21,7 @@ from .scope import Acted, RunCounts, Scope
 _AT_ONCE = 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Asked:
     """A commit that must be signed, the newest date before it, and the policies that require it."""
 

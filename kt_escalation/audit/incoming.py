@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from ..frozen import dataclass
 from ..model.record import Record
 from ..policies.policy_set import Policies
 from ..rules.judge_step import Violation
@@ -25,7 +25,7 @@ _MOST_CHAINS = 100
 Files = frozenset[tuple[str, str, str]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CarriedStep:
     """The change of one record or policy file by one carried commit."""
 

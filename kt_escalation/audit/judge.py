@@ -147,10 +147,9 @@ class Judge:
         roots = [judged.root, *(commit.tree for commit in commits)]
         guesses = [messages.files_told(commit) for commit in commits]
         found = self._trees.differences(list(pairwise(roots)), guesses)
-        if self.start is not None:
-            changes = (change for one in found for change in one.changes if self.records.is_wanted(change))
-            self.commits.contents.learn(changes)
-        else:
+        changes = (change for one in found for change in one.changes if self.records.is_wanted(change))
+        self.commits.contents.learn(changes)
+        if self.start is None:
             for trees in (self._trees, self.commits.other("")):
                 trees.entries([commit.tree for commit in commits])
         for commit, root, known in zip(commits, roots, found, strict=False):

@@ -35,16 +35,14 @@ _KEYS = (
 # Messages as kt writes them need none of these, so `re` compiles them only when it is asked for them.
 _STATES = rf"({'|'.join(_KEYS)})(?![a-z-])[ \t]*(:?)[ \t]*(.*)"
 _LINE, _PLAIN = f"(?i){_STATES}", f"(?im)^({_STATES})$"
-_ODD = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 _SUBJECT = rf"(?i)kt:\s*({'|'.join(ACTIONS)})\s+(?:(esc_[a-z0-9_-]+)|(\d+)\s+escalations)(?:\s+as\s+(\w+))?"
 # What kt writes about one escalation, as nearly all messages are; its free text is indented.
 _WRITTEN = re.compile(
     rf"kt: ({'|'.join(ACTIONS)}) (esc_[a-z0-9_-]+)(?: as ([a-z]+))?(?: (?![aA][sS]\b)\S[^\n]*)?\n\n"
     r"(?:(?:    [^\n]*)?\n)*"
-    r"(Kt-Action: ([^\n]*))\nKt-Escalation: ([^\n]*)\nKt-Actor: ([^\n]*)\n"
-    r"(?:Kt-Claim: ([^\n]*)\n)?(?:Kt-Outcome: ([^\n]*)\n)?(?:Kt-Release: ([^\n]*)\n)?"
-    r"(?:Kt-Root: ([^\n]*)\n)?"
+    r"(Kt-Action: (\S+))\nKt-Escalation: (\S+)\nKt-Actor: (\S+)\n"
+    r"(?:Kt-Claim: (\S+)\n)?(?:Kt-Outcome: (\S+)\n)?(?:Kt-Release: (\S+)\n)?(?:Kt-Root: (\S+)\n)?"
 )
 # What foretells the files that it has changed.
 _FIRST_LINE = re.compile(r"kt: ([a-z]+) (esc_[a-z0-9_-]+)")
@@ -129,8 +127,12 @@ def files_told(commit: Commit) -> tuple[str, ...]:
 
 def statements(message: str) -> list[Statement]:
     """The statements of a message: its subject, then the lines that begin with one of kt's keys."""
-    is_plain = message.isascii() and not _ODD.search(message)
-    return (_as_written(message) if is_plain else None) or _any_statements(message)
+    return (_as_written(message) if _is_plain(message) else None) or _any_statements(message)
+
+
+def _is_plain(message: str) -> bool:
+    """Whether only line feeds end its lines, and nothing in it is invisible."""
+    return message.isascii() and message.replace("\n", "").isprintable()
 
 
 def _as_written(message: str) -> list[Statement] | None:
@@ -138,10 +140,10 @@ def _as_written(message: str) -> list[Statement] | None:
     found = _WRITTEN.fullmatch(message)
     if found is None:
         return None
-    parts = [text.strip() if text else "" for text in found.groups()]
-    action, name, as_outcome, words, told_action, told_name, actor, claim, outcome, release, root = parts
-    names_no_folder = found[_WRITTEN.groups] is not None and root in ("", ".", "/")
-    if (told_action, told_name) != (action, name) or as_outcome not in ("", outcome) or names_no_folder:
+    action, name, as_outcome, words, told_action, told_name, actor, claim, outcome, release, root = (
+        found.groups("")
+    )
+    if told_action != action or told_name != name or as_outcome not in ("", outcome) or root in (".", "/"):
         return None
     return [Statement(words, action, [name], actor, outcome, claim, release_id=release, root=root or None)]
 
@@ -177,8 +179,8 @@ def _any_statements(message: str) -> list[Statement]:
 
 def _lines(message: str) -> Iterable[Sequence[str]]:
     """The lines that begin with one of kt's keys: the whole line, the key, the colon and the value."""
-    if message.isascii() and not _ODD.search(message):
-        # The usual case: only line feeds end its lines.
+    if _is_plain(message):
+        # The usual case.
         return re.findall(_PLAIN, message)
     lines = (re.match(_LINE, line) for line in _visible(message).splitlines())
     return [key.group(0, 1, 2, 3) for key in lines if key]
@@ -288,7 +290,9 @@ def brought(
     name: str, before: Record | None, after: Record | None, *, author: str, restored: bool = False
 ) -> list[Brought]:
     """The actions between two states of a record, with all names that a message may use for each."""
-    held = [record.claim.claim_id for record in (before, after) if record and record.claim]
+    claim_before = before.claim if before else None
+    claim_after = after.claim if after else None
+    held = [claim.claim_id for claim in (claim_before, claim_after) if claim]
     claims = frozenset([*held, *(review.claim_id for review in after.reviews)] if after else held)
     if restored:
         return [Brought(name, frozenset({"restore"}), author, None, claims)]
@@ -300,11 +304,11 @@ def brought(
     if after is None:
         return found
     # A squash may hide a claim behind the raise before it or the review after it.
-    claim_before = before.claim.claim_id if before and before.claim else None
     new = after.reviews[len(before.reviews) if before else 0 :]
-    takers = {review.reviewer for review in new if review.claim_id != claim_before}
-    if after.claim and (before is None or after.claim != before.claim):
-        takers.add(after.claim.claimed_by)
+    held_before = claim_before.claim_id if claim_before else None
+    takers = {review.reviewer for review in new if review.claim_id != held_before}
+    if claim_after and claim_after != claim_before:
+        takers.add(claim_after.claimed_by)
     return [*found, *(Brought(name, _CLAIM, taker, None, claims) for taker in sorted(takers))]
 
 

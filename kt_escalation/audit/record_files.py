@@ -93,6 +93,9 @@ class Contents:
 
     def learn(self, changes: Iterable[FileChange]) -> None:
         """Read the contents of files before and after some changes, if they are not known yet."""
+        if len(self._known) > _REMEMBERED:
+            self._known = dict(list(self._known.items())[-_REMEMBERED // 2 :])
+            self._states.clear()
         wanted = {
             oid: None
             for change in changes
@@ -100,9 +103,6 @@ class Contents:
             for oid in (change.old, change.new)
             if oid is not None and oid not in self._known
         }
-        if len(self._known) > _REMEMBERED:
-            self._known = dict(list(self._known.items())[-_REMEMBERED // 2 :])
-            self._states.clear()
         self._read(list(wanted))
 
     def _read(self, oids: Sequence[str]) -> None:

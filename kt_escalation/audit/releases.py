@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from ..frozen import dataclass
 from ..git.objects import FILE
 from ..model import archive_file
 from ..model.record import Record
@@ -50,7 +50,7 @@ ON_THE_LINE = Violation(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Usable:
     """A decision that was not released yet: its file (path, mode, id), its arrival on the line, and the end of its time."""
 

@@ -53,7 +53,7 @@ class Step:
     released: tuple[Release | None, Release | None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Side:
     """The record or release on one side of a commit, or why it cannot be read. All are None if there is no file."""
 
