@@ -136,8 +136,8 @@ class Foreteller:
     ) -> tuple[FileChange, ...] | None:
         """The changes from one root tree to another, if they are all in these files. None if not, or if nobody knows.
 
-        ``paths`` are below the store's top. ``oid`` is the last one's id in the new tree (None: absent). The others are
-        absent there, and in folders on the way to the last.
+        ``paths`` are below the store's top, each once. ``oid`` is the last one's id in the new tree (None: absent). The
+        others are absent there, and in folders on the way to the last.
         """
         done: list[_Done] = []
         made: dict[str, bytes] = {}

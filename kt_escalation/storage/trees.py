@@ -216,8 +216,8 @@ class Trees:
         """The differences of the store between the root trees of each pair (None: an empty tree).
 
         Assumes that the older tree is sound. Of the newer one, only what differs is checked. ``guesses`` has, for each
-        pair, the files below the store's top that probably differ; all but the last are absent in the newer tree. Right
-        guesses save reading the trees, wrong ones change nothing.
+        pair, the files below the store's top that probably differ, each once and where the layout has such files; all but
+        the last are absent in the newer tree. Right guesses save reading the trees, wrong ones change nothing.
         """
         found: list[Difference] = []
         at = 0
