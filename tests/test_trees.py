@@ -95,6 +95,20 @@ def test_both_readings_are_one(pair: tuple[bytes, bytes]) -> None:
     assert by_what_differs(old, after) == by_all(old, after)
 
 
+@given(pairs())
+def test_an_index_is_passed_on_as_it_would_be_made(pair: tuple[bytes, bytes]) -> None:
+    before, after = pair
+    old = Tree(before, WIDTH)
+    old_index = [*map(list, old.index)]
+    try:
+        new, _, _ = old.followed_by(after)
+    except Unsound:
+        return
+    assert new.index == Tree(after, WIDTH).index
+    assert Tree(after, WIDTH, None, new.index).starts == Tree(after, WIDTH).starts
+    assert [*old.index] == old_index, "trees share it"
+
+
 @pytest.mark.parametrize("size", [3, 40, 4000])
 def test_one_change_of_a_large_tree_is_found_wherever_it_is(size: int) -> None:
     entries = [(b"100644", b"esc_%05d.yaml" % n, b"%020d" % n) for n in range(size)]

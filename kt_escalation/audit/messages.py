@@ -118,11 +118,13 @@ def files_told(commit: Commit) -> tuple[str, ...]:
     found = _FIRST_LINE.match(commit.message)
     if found is None or len(commit.parents) != 1:
         return ()
-    name, day = f"{found[2]}{layout.SUFFIX}", layout.day_of(commit.committed_at)
-    if found[1] == "release":
-        return (f"{layout.RELEASED}/{day}/{name}",)
-    still = f"{layout.QUEUE}/{name}"
-    return (still, f"{layout.RESOLVED}/{day}/{name}") if found[1] in _RESOLVING else (still,)
+    action, name = found.groups()
+    still = f"{layout.QUEUE}/{name}{layout.SUFFIX}"
+    if action in _RESOLVING:
+        return still, f"{layout.RESOLVED}/{layout.day_of(commit.committed_at)}/{name}{layout.SUFFIX}"
+    if action == "release":
+        return (f"{layout.RELEASED}/{layout.day_of(commit.committed_at)}/{name}{layout.SUFFIX}",)
+    return (still,)
 
 
 def statements(message: str) -> list[Statement]:

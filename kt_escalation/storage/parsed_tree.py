@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from operator import sub
 
-from ..git.trees import LINE, RawEntry, is_folder, lines, sort_key, wrong_with
+from ..git.trees import LINE, RawEntry, lines, sort_key, wrong_with
 
 # Entries are compared by so many at a time.
 _BLOCK = 64
@@ -14,26 +15,48 @@ _BLOCK = 64
 _FEW = 8
 
 
+#: The sort keys of a tree's entries, and the number of bytes of each. Trees share these lists, so they are never changed.
+Index = tuple[list[bytes], list[int]]
+
+
 class Tree:
-    """One sound tree: its bytes, and the offsets of its entries, followed by the end of the last one."""
+    """One sound tree: its bytes, and where its entries are, as far as somebody has asked for it.
 
-    __slots__ = ("data", "starts", "width")
+    Whoever compares trees needs offsets, and whoever writes them an index. Each is made of the other when it is needed.
+    """
 
-    def __init__(self, data: bytes, width: int, starts: Sequence[int] | None = None) -> None:
+    __slots__ = ("_index", "_starts", "data", "width")
+
+    def __init__(
+        self, data: bytes, width: int, starts: Sequence[int] | None = None, index: Index | None = None
+    ) -> None:
         self.data = data
         self.width = width
-        if starts is None:
+        self._index = index
+        if starts is None and index is None:
             found = lines(data, width)
             sizes = (len(mode) + len(name) + width + 2 for mode, name, _ in found)
             starts = [*accumulate(sizes, initial=0)]
-        self.starts = starts
+        self._starts = starts
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """The offsets of the entries, followed by the end of the last one."""
+        if self._starts is None:
+            self._starts = [*accumulate(self.index[1], initial=0)]
+        return self._starts
+
+    @property
+    def index(self) -> Index:
+        """The sort keys of the entries, and the number of bytes of each."""
+        if self._index is None:
+            starts = self.starts
+            self._index = [*map(sort_key, self)], [*map(sub, starts[1:], starts)]
+        return self._index
 
     def line(self, index: int) -> RawEntry:
         """The entry at an index: mode, name and raw id."""
-        return self._at(self.starts[index])
-
-    def _at(self, start: int) -> RawEntry:
-        match = LINE[self.width].match(self.data, start)
+        match = LINE[self.width].match(self.data, self.starts[index])
         assert match  # noqa: S101 - the bytes were parsed before
         return match[1], match[2], match[3]
 
@@ -41,45 +64,15 @@ class Tree:
         return iter(LINE[self.width].findall(self.data))
 
     def get(self, name: bytes) -> tuple[str, str] | None:
-        """Mode and id of the entry of that name."""
-        found = self.find(name)
-        return (found[1].decode(), found[2].hex()) if found else None
-
-    def find(self, name: bytes) -> tuple[int, bytes, bytes] | None:
-        """Index, mode and id of the entry of that name."""
+        """Mode and id of the entry of that name. Looks for its bytes, as most trees are asked only once."""
         data, at = self.data, -1
         while (at := data.find(b" %b\0" % name, at + 1)) >= 0:
             index = bisect_right(self.starts, at) - 1
             start, end = self.starts[index], self.starts[index + 1]
             # A match may also be part of an id, or the end of a longer name.
             if data.index(b" ", start) == at and at + len(name) + 2 + self.width == end:
-                return index, data[start:at], data[end - self.width : end]
+                return data[start:at].decode(), data[end - self.width : end].hex()
         return None
-
-    def with_id(self, index: int, oid: bytes) -> Tree:
-        """This tree with another id for the entry at an index."""
-        end = self.starts[index + 1]
-        return Tree(self.data[: end - self.width] + oid + self.data[end:], self.width, self.starts)
-
-    def without(self, index: int) -> Tree:
-        """This tree without the entry at an index."""
-        start, end = self.starts[index], self.starts[index + 1]
-        starts = [*self.starts[:index], *_moved(self.starts[index + 1 :], start - end)]
-        return Tree(self.data[:start] + self.data[end:], self.width, starts)
-
-    def with_entry(self, entry: RawEntry) -> Tree:
-        """This tree with an entry of a name that it does not have."""
-        count, line = len(self.starts) - 1, b"%b %b\0%b" % entry
-        index = bisect_left(range(count), sort_key(entry), key=self._sort_key)
-        start = self.starts[index]
-        starts = [*self.starts[: index + 1], *_moved(self.starts[index:], len(line))]
-        return Tree(self.data[:start] + line + self.data[start:], self.width, starts)
-
-    def _sort_key(self, index: int) -> bytes:
-        start, end = self.starts[index], self.starts[index + 1] - self.width - 1
-        space = self.data.index(b" ", start)
-        name = self.data[space + 1 : end]
-        return name + b"/" if is_folder(self.data[start:space]) else name
 
     def followed_by(self, data: bytes) -> tuple[Tree, Sequence[RawEntry], Sequence[RawEntry]]:
         """Parse a newer version of this tree.
@@ -91,7 +84,9 @@ class Tree:
         found = self._with_one(data) or self._with_few(data)
         if found is None:
             new = Tree(data, self.width)
-            found = new, *between(self, new)
+            return new, *between(self, new)
+        new, gone, came = found
+        new._index = self._index and _changed(self._index, gone, came, self.width)
         return found
 
     def _with_one(self, data: bytes) -> tuple[Tree, list[RawEntry], list[RawEntry]] | None:
@@ -175,6 +170,21 @@ class Tree:
 
 def _moved(starts: Sequence[int], shift: int) -> Sequence[int]:
     return [start + shift for start in starts] if shift else starts
+
+
+def _changed(index: Index, gone: Sequence[RawEntry], came: Sequence[RawEntry], width: int) -> Index:
+    """The index of a tree that lacks some entries and has others."""
+    if [line[:2] for line in gone] == [line[:2] for line in came]:
+        return index
+    keys, sizes = index[0].copy(), index[1].copy()
+    for line in gone:
+        at = bisect_left(keys, sort_key(line))
+        del keys[at], sizes[at]
+    for line in came:
+        at = bisect_left(keys, sort_key(line))
+        keys.insert(at, sort_key(line))
+        sizes.insert(at, len(line[0]) + len(line[1]) + width + 2)
+    return keys, sizes
 
 
 def between(old: Tree, new: Tree) -> tuple[list[RawEntry], list[RawEntry]]:

@@ -111,7 +111,7 @@ class Trees:
         self._wanted = [self._wanted_at(depth) for depth in range(len(self._way) + 1)]
         self._width = 32 if repository.object_format == "sha256" else 20
         self._known: dict[str, Tree] = {}
-        self._foreteller = Foreteller(repository.object_format, self._tree, self._keep)
+        self._foreteller = Foreteller(repository.object_format, self._way, self._tree)
         self._bytes = 0
         self._entries: dict[str, StoreEntries] = {}
         self._unparsed: dict[str, bytes] = {}
@@ -216,8 +216,8 @@ class Trees:
         """The differences of the store between the root trees of each pair (None: an empty tree).
 
         Assumes that the older tree is sound. Of the newer one, only what differs is checked. ``guesses`` has, for each
-        pair, the files below the store's top that probably differ; all but the last are absent in the newer tree. Right
-        guesses save reading the trees, wrong ones change nothing.
+        pair, the files below the store's top that probably differ, each once and where the layout has such files; all but
+        the last are absent in the newer tree. Right guesses save reading the trees, wrong ones change nothing.
         """
         found: list[Difference] = []
         at = 0
@@ -236,50 +236,46 @@ class Trees:
     ) -> list[Difference]:
         found: list[Difference] = []
         unread: list[tuple[str | None, str | None]] = []
-        for pair, versions in zip(pairs, self._versions_at(pairs, guesses), strict=True):
-            if versions and unread:
-                # What the next one is written from.
-                found += self._differences(unread)
-                unread = []
-            known = self._foretold(pair, versions)
-            if known is None:
+        for pair, (paths, oid) in zip(pairs, self._guessed(pairs, guesses), strict=True):
+            old, new = pair
+            changes = None
+            if paths and old and new:
+                if unread:
+                    # What this one is written from.
+                    found += self._read_differences(unread)
+                    unread = []
+                changes = self._foreteller.changes(old, new, paths, oid)
+            if changes is None:
                 unread.append(pair)
             else:
-                found.append(known)
-        return [*found, *self._differences(unread)]
+                found.append(Difference(changes))
+        return [*found, *self._read_differences(unread)] if unread else found
 
-    def _versions_at(
+    def _guessed(
         self, pairs: Sequence[tuple[str | None, str | None]], guesses: Sequence[Sequence[str]]
-    ) -> list[list[tuple[str, str | None]]]:
-        """For each pair, the guessed files and their ids in the newer tree: all but the last are taken for gone."""
+    ) -> list[tuple[Sequence[str], str | None]]:
+        """For each pair, the guessed files, if they are of use, and the last one's id in the newer tree."""
+        nothing: tuple[Sequence[str], None] = (), None
+        if not any(guesses):
+            return [nothing] * len(pairs)
         above = "".join(f"{part}/" for part in self._way)
         useful = [
             paths if old and new and old != new else ()
-            for (old, new), paths in zip(pairs, guesses or [()] * len(pairs), strict=True)
+            for (old, new), paths in zip(pairs, guesses, strict=True)
         ]
         asked = [f"{new}:{above}{paths[-1]}" for (_, new), paths in zip(pairs, useful, strict=True) if paths]
         try:
             oids = iter(self._repository.objects.ids_of(asked))
         except GitFailed:
             # git ends when it looks for a name in a malformed tree. Reading the trees says what is wrong with them.
-            return [[] for _ in pairs]
-        return [
-            [*((path, None) for path in paths[:-1]), (paths[-1], next(oids))] if paths else []
-            for paths in useful
-        ]
+            return [nothing] * len(pairs)
+        return [(paths, next(oids)) if paths else nothing for paths in useful]
 
-    def _foretold(
-        self, pair: tuple[str | None, str | None], versions: Sequence[tuple[str, str | None]]
-    ) -> Difference | None:
-        """The difference if nothing but these files differs. None if more does, or if nobody knows."""
-        old, new = pair
-        if not versions or old is None or new is None:
-            return None
-        try:
-            changes = self._foreteller.changes(old, new, self._way, versions)
-        except Unsound:
-            return None
-        return None if changes is None else Difference(changes)
+    def _read_differences(self, pairs: Sequence[tuple[str | None, str | None]]) -> list[Difference]:
+        if any(old != new for old, new in pairs):
+            # They begin where the foretold ones end.
+            self._keep(self._foreteller.close())
+        return self._differences(pairs)
 
     def _differences(self, pairs: Sequence[tuple[str | None, str | None]]) -> list[Difference]:
         changes: list[list[FileChange]] = [[] for _ in pairs]
@@ -319,7 +315,7 @@ class Trees:
             gone, came = between(old, self._known[item.new])
         else:
             tree, gone, came = old.followed_by(self._data(item.new))
-            self._keep(item.new, tree)
+            self._keep([(item.new, tree)])
         if item.level == "":
             return self._on_the_way(item, gone, came, changes)
         return _within(item, gone, came, changes, modes)
@@ -359,7 +355,7 @@ class Trees:
         found = self._known.get(oid)
         if found is None:
             found = Tree(self._data(oid), self._width)
-            self._keep(oid, found)
+            self._keep([(oid, found)])
         return found
 
     def _data(self, oid: str) -> bytes:
@@ -379,16 +375,17 @@ class Trees:
                 self._unparsed[oid] = found.data
                 self._taken += len(found.data)
 
-    def _keep(self, oid: str, tree: Tree) -> None:
-        if oid in self._known:
-            return
-        self._known[oid] = tree
-        self._bytes += len(tree.data)
+    def _keep(self, found: Iterable[tuple[str, Tree]]) -> None:
+        known = self._known
+        for oid, tree in found:
+            if oid not in known:
+                known[oid] = tree
+                self._bytes += len(tree.data)
         if self._bytes > _KEPT_BYTES:
             # The newest are compared with the next.
-            for other in list(self._known)[:-2]:
+            for other in list(known)[:-2]:
                 if self._bytes > _KEPT_BYTES // 2:
-                    self._bytes -= len(self._known.pop(other).data)
+                    self._bytes -= len(known.pop(other).data)
 
 
 def _within(
