@@ -17,7 +17,7 @@ from sample_records import FULL
 from strategies import records
 
 from kt_escalation.model import pydantic_schema
-from kt_escalation.model.record import Draft, Fallback, Record, Route
+from kt_escalation.model.record import Draft, Fallback, OneLine, Record, Route
 from kt_escalation.model.release import Release
 from kt_escalation.model.value import InvalidValue, Value, checker, parse, plain
 from kt_escalation.policies.roster import Roster
@@ -181,6 +181,22 @@ def test_what_does_not_fit_is_named_with_all_its_faults() -> None:
         ("labels", "k"),
     }
     assert "\n" not in str(raised.value)
+
+
+def test_text_that_fitted_once_fits_again_and_nothing_that_equals_it_does() -> None:
+    class Odd(str):
+        __slots__ = ()
+
+    for text in ("alice", "x" * 200):
+        for _ in range(2):
+            assert checker(OneLine)(text) is text
+            with pytest.raises(ValueError, match="is no text"):
+                checker(OneLine)(Odd(text))
+    for number in range(3_000):
+        assert checker(OneLine)(f"name {number}") == f"name {number}"
+    for _ in range(2):
+        with pytest.raises(ValueError, match="one line"):
+            checker(OneLine)("a\nb")
 
 
 def test_a_value_is_frozen() -> None:

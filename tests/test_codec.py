@@ -22,6 +22,7 @@ from kt_escalation.model import canonical, digests
 from kt_escalation.model.record import (
     Action,
     Amendment,
+    Claim,
     Note,
     Record,
     Requires,
@@ -418,7 +419,9 @@ def test_what_is_read_as_canonical_is_what_yaml_reads_and_what_would_be_written(
     lines = canonical.dumps(record).split("\n")
     at = data.draw(st.integers(0, len(lines) - 1))
     changed = data.draw(
-        st.sampled_from([lines[at][2:], f"  {lines[at]}", f"{lines[at]} ", f"{lines[at]}x", "", *lines])
+        st.sampled_from(
+            [lines[at][2:], f"  {lines[at]}", f"{lines[at]} ", f"{lines[at]}x", "", "  ", "    ", *lines]
+        )
     )
     text = "\n".join([*lines[:at], changed, *lines[at + 1 :]])
     reading = canonical_reader.read(text)
@@ -464,6 +467,77 @@ def test_a_time_that_is_written_otherwise_is_read_and_is_not_canonical(record: R
         other = f"{text[: place.start(1)]}{written}{text[place.end(1) :]}"
         assert isinstance(yaml_text.from_yaml(other.encode()), Record)
         assert canonical_reader.read(other) is None
+
+
+@settings(max_examples=examples(100))
+@given(records(), st.data())
+def test_keys_in_another_order_or_number_are_not_canonical(record: Record, data: st.DataObject) -> None:
+    text = canonical.dumps(record)
+    indent = data.draw(st.sampled_from(["", "  ", "    "]))
+    chunks = re.split(rf"\n{indent}(?=[^ \n])", text[:-1])
+    one, other = (data.draw(st.integers(0, len(chunks) - 1)) for _ in range(2))
+    how = data.draw(st.sampled_from(["exchange", "repeat", "drop"]))
+    if how == "exchange":
+        chunks[one], chunks[other] = chunks[other], chunks[one]
+    elif how == "repeat":
+        chunks.insert(other, chunks[one])
+    else:
+        del chunks[one]
+    changed = f"\n{indent}".join(chunks) + "\n"
+    reading = canonical_reader.read(changed)
+    if reading is None:
+        with contextlib.suppress(Malformed):
+            assert yaml_text.dumps(yaml_text.from_yaml(changed.encode())).decode() != changed
+    else:
+        assert reading.record == yaml_text.from_yaml(changed.encode())
+        assert canonical.dumps(reading.record) == changed
+        assert reading.shown == canonical.shown(reading.record)
+
+
+@settings(max_examples=examples(20))
+@given(st.lists(records(), max_size=6))
+def test_what_is_read_does_not_depend_on_what_is_remembered(several: list[Record]) -> None:
+    small = canonical_reader._RecordReader(Record, "", 3)
+    for record in several * 2:
+        text = canonical.dumps(record)
+        chunks = re.split(r"\n(?=[a-z])", text[:-1])
+        assert Record.of(small.parts(chunks)) == record
+        assert len(small._known) <= 3
+        reading = canonical_reader.read(text)
+        assert reading is not None
+        assert reading.record == record
+        assert list(reading.texts.values()) == chunks
+
+
+def test_the_content_that_steps_share_is_read_once() -> None:
+    queued = SMALL.replace(status="queued", claim=None, reviews=(), notes=(), resolution=None)
+    canonical_reader.read(canonical.dumps(queued))
+    before = canonical_reader._content.cache_info().hits
+    claim = Claim(claim_id="01j", claimed_by="bob", claimed_at=NOON)
+    claimed = canonical_reader.read(canonical.dumps(queued.replace(status="claimed", claim=claim)))
+    assert claimed is not None
+    assert claimed.record.claim == claim
+    assert canonical_reader._content.cache_info().hits == before + 1
+
+
+def test_a_blank_line_in_a_block_has_no_blanks() -> None:
+    reason = "A long reason.\n\nOf several lines."
+    value = {"said": {"deep": reason}, "lines": [reason]}
+    text = canonical.dumps(SMALL.replace(event_context=value))
+    assert "\n\n" in text
+    assert canonical_reader.read(text) is not None
+    for blanks in (" ", "  ", "    ", "      "):
+        for place in re.finditer("\n\n", text):
+            other = f"{text[: place.start() + 1]}{blanks}{text[place.start() + 1 :]}"
+            assert canonical_reader.read(other) is None
+
+
+@settings(max_examples=examples(300))
+@given(st.text(alphabet='aZ09_/ .@+-:"\n\té', max_size=20))
+def test_text_is_written_without_quotes_only_in_the_plain_form(text: str) -> None:
+    plain = re.fullmatch(r"[A-Za-z_/][A-Za-z0-9_/]*(?:[ .@+-]+[A-Za-z0-9_/]+)*", text, re.ASCII)
+    assert bool(canonical._PLAIN.fullmatch(text)) == bool(plain)
+    assert canonical.on_a_line(text) == canonical.on_a_line_once(text)
 
 
 #: More than any of these takes on a slow machine, and far less than one bomb does.

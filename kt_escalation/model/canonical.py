@@ -19,7 +19,9 @@ from .value import Value, plain
 LONG_TEXT = 100
 
 # Written without quotes only if every YAML 1.1 and 1.2 reader takes it for this string.
-_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/]*(?:[ .@+-]+[A-Za-z0-9_/]+)*", re.ASCII)
+# The two sets of characters have none in common, so no run of them can be matched in another way: `*+` and `++`
+# only tell `re` not to try.
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/]*+(?:[ .@+-]++[A-Za-z0-9_/]++)*", re.ASCII)
 _WORDS = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null", "nan", "inf"])
 # Written as an escape: hidden characters, unusual blanks, and characters that fonts show differently. The
 # ranges are spelled out, because the bytes must not change with Python's Unicode version.
@@ -68,10 +70,13 @@ def _document(values: dict[str, Any]) -> str:
     return "".join(f"{text_of(key, value)}\n" for key, value in values.items())
 
 
-def text_of(key: str, value: Any) -> str:
-    """The text of one key of a record, without a line feed at the end."""
+def text_of(key: str, value: Any, indent: str = "", *, free: bool = False) -> str:
+    """The text of one key at an indent, without a line feed at the end.
+
+    ``free`` means that the key is within keys of the gateway or the user.
+    """
     lines: list[str] = []
-    _value(f"{key}:", value, "", lines, key in FREE)
+    _mapping({key: value}, indent, indent, lines, free)
     return "\n".join(lines)
 
 
@@ -157,10 +162,11 @@ def _float(value: float) -> str:
 
 def on_a_line(text: str) -> str:
     """How a key, or a text that is not a block, is written on one line."""
-    return _remembered(text) if len(text) <= SHORT else _written(text)
+    return _remembered(text) if len(text) <= SHORT else on_a_line_once(text)
 
 
-def _written(text: str) -> str:
+def on_a_line_once(text: str) -> str:
+    """The same as `on_a_line`, for a text that will hardly come again. It is not cached."""
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
     if is_ascii(text) and '"' not in text and "\\" not in text:
@@ -170,7 +176,7 @@ def _written(text: str) -> str:
 
 # Most texts are keys and names that repeat, so the results are cached.
 SHORT = 64
-_remembered = lru_cache(4096)(_written)
+_remembered = lru_cache(4096)(on_a_line_once)
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -34,7 +34,8 @@ from .vocabulary import (
 
 
 def _one_line(text: str) -> str:
-    if has_hidden(text):
+    # Visible ASCII, which nearly all of it is, needs no closer look.
+    if not (text.isascii() and text.isprintable()) and has_hidden(text):
         raise ValueError("must be one line without control characters")
     return text
 
@@ -269,13 +270,15 @@ class Record(Value):
 
     def check(self) -> None:
         """Raise ValueError if the status does not agree with the other keys."""
+        self._check_for(self._needed_version())
+
+    def _check_for(self, needed: Literal[1, 2]) -> None:
         if (self.status == "resolved") != (self.resolution is not None):
             raise ValueError("status and resolution do not agree")
         if self.status == "claimed" and self.claim is None:
             raise ValueError("is claimed but has no claim")
         if self.status == "queued" and self.claim is not None:
             raise ValueError("is queued but has a claim")
-        needed = self._needed_version()
         if self.schema_version != needed:
             raise ValueError(f"schema_version is {self.schema_version}; with these keys it must be {needed}")
         if needed == 2:
@@ -283,10 +286,11 @@ class Record(Value):
 
     def _needed_version(self) -> Literal[1, 2]:
         """2 if and only if the record uses something that version 1 does not have."""
+        requires = self.requires
         is_new = (
             self.action is not None
-            or self.requires.single_use is not None
-            or self.requires.valid_for is not None
+            or requires.single_use is not None
+            or requires.valid_for is not None
             or (self.resolution is not None and self.resolution.outcome == "withdrawn")
             or (self.reviews != () and any(review.amendment is not None for review in self.reviews))
         )
@@ -314,15 +318,20 @@ class Record(Value):
 
     def replace(self, **changes: Any) -> Record:
         """A copy with some keys changed, which must have been checked. Raises ValueError if they disagree."""
-        return self.made({**self.__dict__, **changes})
+        return self._agreed(super().replace(**changes))
 
     @classmethod
     def made(cls, parts: Mapping[str, Any]) -> Record:
         """A record of checked parts, with the schema version that they need. Raises ValueError if they disagree."""
-        record = cls.of({**parts, "schema_version": 1})
-        if record._needed_version() == 2:
-            record = cls.of({**parts, "schema_version": 2})
-        record.check()
+        return cls._agreed(cls.of(parts))
+
+    @staticmethod
+    def _agreed(record: Record) -> Record:
+        """The record with the schema version that it needs. Raises ValueError if its keys disagree."""
+        needed = record._needed_version()
+        if record.schema_version != needed:
+            record = Value.replace(record, schema_version=needed)
+        record._check_for(needed)
         return record
 
 

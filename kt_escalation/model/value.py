@@ -29,6 +29,10 @@ from typing import (
 from .json_value import as_unicode, same_json
 from .times import format_duration, format_time
 
+# A cache of texts that fit a type. If it has this many, all are dropped. Longer texts are not cached.
+_REMEMBERED = 1_000
+_LONGEST = 100
+
 Check = Callable[[Any], Any]
 _T = TypeVar("_T")
 
@@ -143,7 +147,14 @@ class Value:
         cls.REQUIRED = frozenset(key for key in cls.KEYS if key not in cls.__dict__)
 
     def __init__(self, **parts: Any) -> None:
-        self.__dict__.update(parse(self.__class__, parts).__dict__)
+        kind: Any = self.__class__
+        try:
+            checked = _parts_checker(kind)(parts)
+            self.__dict__.update(self._defaults)
+            self.__dict__.update(checked)
+            self.check()
+        except ValueError:
+            self.__dict__.update(parse(kind, parts).__dict__)
 
     @classmethod
     def parse(cls, value: object) -> Self:
@@ -161,7 +172,11 @@ class Value:
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some parts changed, which must have been checked."""
-        return self.of({**self.__dict__, **changes})
+        made = self.__new__(self.__class__)
+        parts = self.__dict__.copy()
+        parts.update(changes)
+        object.__setattr__(made, "__dict__", parts)
+        return made
 
     def check(self) -> None:
         """Raise ValueError if its parts do not agree."""
@@ -223,6 +238,12 @@ def parse(hint: Any, value: object) -> Any:
 
 def hints(kind: type[Value]) -> Mapping[str, Any]:
     """The type of each key."""
+    hashed: Any = kind
+    return _hints(hashed)
+
+
+@cache
+def _hints(kind: Any) -> Mapping[str, Any]:
     found = get_type_hints(kind, include_extras=True)
     return {key: found[key] for key in kind.KEYS}
 
@@ -250,15 +271,46 @@ def checker(hint: Any) -> Check:
 
 
 def _constrained(check: Check, constraints: Sequence[Constraint]) -> Check:
+    checks = [check]
     for one in constraints:
         if one.check is not None:
             # The last one to come before the type's own check is the first to run.
-            check = _after(one.check, check) if one.before else _after(check, one.check)
-    return check
+            checks.insert(0 if one.before else len(checks), one.check)
+    checked = _one_after_another(checks)
+    return _remembering(checked) if check is _text else checked
 
 
-def _after(first: Check, then: Check) -> Check:
-    return lambda value: then(first(value))
+def _one_after_another(checks: Sequence[Check]) -> Check:
+    if len(checks) == 1:
+        return checks[0]
+    if len(checks) == 2:
+        first, then = checks
+        return lambda value: then(first(value))
+
+    def checked(value: Any) -> Any:
+        for check in checks:
+            value = check(value)
+        return value
+
+    return checked
+
+
+def _remembering(check: Check) -> Check:
+    """The same check of text. Texts that fit are not checked again: most are read, and then written or compared."""
+    fitting: set[str] = set()
+
+    def checked(value: Any) -> Any:
+        if type(value) is str and value in fitting:
+            return value
+        found = check(value)
+        # Text that is converted has no place here.
+        if found is value and len(value) <= _LONGEST:
+            if len(fitting) >= _REMEMBERED:
+                fitting.clear()
+            fitting.add(value)
+        return found
+
+    return checked
 
 
 def _or_none(check: Check) -> Check:
@@ -310,21 +362,28 @@ def _text(value: Any) -> str:
     return value if value.isascii() else as_unicode(value)
 
 
-def _value(kind: type[Value]) -> Check:
-    checks: dict[str, Check] = {}
-
+def _value(kind: Any) -> Check:
     def checked(value: Any) -> Any:
         if type(value) is kind:
             return value
         if type(value) is not dict:
             raise ValueError("is no mapping")
-        if not checks:
-            # Not before they are needed, because evaluating the declarations takes a while.
-            checks.update((key, checker(hint)) for key, hint in hints(kind).items())
-        if not kind.REQUIRED <= value.keys() <= checks.keys():
-            raise ValueError("has other keys")
-        made = kind.of({key: checks[key](item) for key, item in value.items()})
+        made = kind.of(_parts_checker(kind)(value))
         made.check()
         return made
+
+    return checked
+
+
+@cache
+def _parts_checker(kind: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The function that checks and converts the parts of a value, each by itself."""
+    checks = {key: checker(hint) for key, hint in hints(kind).items()}
+    required, known = kind.REQUIRED, checks.keys()
+
+    def checked(parts: dict[str, Any]) -> dict[str, Any]:
+        if not required <= parts.keys() <= known:
+            raise ValueError("has other keys")
+        return {key: checks[key](part) for key, part in parts.items()}
 
     return checked

@@ -290,7 +290,8 @@ def _shown(before: Record, review: Review, known: str | None) -> str:
 
 def _raised(after: Record, who: Actor) -> Record:
     """The record that raising makes from the given keys."""
-    given = {key: value for key in _GIVEN if (value := getattr(after, key)) is not None}
+    parts = vars(after)
+    given = {key: value for key in _GIVEN if (value := parts[key]) is not None}
     routing = _whom(after.route) if after.route.source == "event" else None
     raisable = Raisable(Draft.of(given), frozenset(given), routing)
     name = after.escalation_id if after.request_id is None else ids.from_request(after.request_id)

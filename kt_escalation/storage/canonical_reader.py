@@ -1,46 +1,46 @@
 """Reads the canonical text of a record back, key by key.
 
-The record is written again and must give the same text, so the reader need not be trusted. If the text is not
-canonical, the result is None; then `storage.yaml_text` reads it as YAML and reports its faults. Texts of keys
-that occurred before are not parsed again, which saves most of the work on a history.
+Each text, number or other single value is written again and must give the same text, and the keys must be those that
+are written, in the order in which they are written. So the reader need not be trusted. If the text is not canonical,
+the result is None; then `storage.yaml_text` reads it as YAML and reports its faults. Texts of keys that occurred
+before are not parsed again, which saves most of the work on a history.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_args
 
 from ..model import canonical
-from ..model.record import Claim, Note, Record, Resolution, Review
-from ..model.times import CANONICAL_TIME, parse_time
+from ..model.record import Action, Claim, Note, Record, Requires, Resolution, Review, Route, Time
+from ..model.times import CANONICAL_TIME
 from ..model.value import Check, Value, checker, hints, plain
 
 # A cache of values by the text of their key. If it has this many, all are dropped. Longer texts are not
 # cached, because they rarely come twice.
 _REMEMBERED = 10_000
 _LONGEST = 512
-# Names and words, which repeat often.
-_SHORT = 40
-_known: dict[str, tuple[int, str, Any]] = {}
+# The same for the keys below those of a record, and for times.
+_REMEMBERED_BELOW = 2_000
+# Longer contents of records are not cached either.
+_LONGEST_CONTENT = 4_096
+# Which keys may come together. Records of one store have a few dozen of these.
+_COMBINATIONS = 500
 
-_ORDER = {key: index for index, key in enumerate(Record.KEYS)}
-#: Keys that canonical text always has.
-_ALWAYS = frozenset(
-    {"schema_version", "escalation_id", "status", "severity", "reason_code", "created_at", "raised_at",
-     "raised_by", "queued_at", "route", "requires"}
-)  # fmt: skip
-# Keys with nothing below them but texts and times, and those of them that hold a list of such values.
-_PARTS: Mapping[str, type[Value]] = {
-    "claim": Claim, "reviews": Review, "notes": Note, "resolution": Resolution,
+# What most steps change of a record is above and below its content, which is read once for all of them.
+_HEAD, _TAIL = Record.KEYS[:3], Record.KEYS[Record.KEYS.index("claim") :]
+_TAIL_KEY = re.compile(rf"\n(?:{'|'.join(_TAIL)}):")
+
+# Keys of a record with a value of their own below them, and with a list of such values.
+_PARTS: Mapping[str, Any] = {
+    "action": Action, "route": Route, "requires": Requires, "claim": Claim, "resolution": Resolution,
 }  # fmt: skip
-_SEVERAL = frozenset({"reviews", "notes"})
-_NEXT_KEY = re.compile(r"\n(?=[a-z])")
-_TIMES = frozenset({"created_at", "raised_at", "queued_at"})
+_SEVERAL: Mapping[str, Any] = {"reviews": Review, "notes": Note}
 _TIME = re.compile(f'"{CANONICAL_TIME}"', re.ASCII)
 _INT = re.compile(r"-?[0-9]+", re.ASCII)
 _FLOAT = re.compile(r"-?[0-9]+\.[0-9]+(e[+-]?[0-9]+)?", re.ASCII)
@@ -55,152 +55,262 @@ class _NotCanonical(ValueError):
 
 @dataclass(eq=False)
 class Reading:
-    """A record, and the canonical text of each of its keys."""
+    """A record, and its canonical text in three parts, without the line feeds between them."""
 
     record: Record
-    texts: Mapping[str, str]
+    #: The keys above ``severity``, those from there to ``claim``, and those from ``claim`` on.
+    head: str
+    content: str
+    tail: str
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """The text of each key."""
+        parts = [part for part in (self.head, self.content, self.tail) if part]
+        return {text[: text.index(":")]: text for part in parts for text in _next_key("").split(part)}
 
     @property
     def shown(self) -> str:
         """The same as `canonical.shown` of the record."""
-        texts = [text for key, text in self.texts.items() if key not in canonical.NOT_SHOWN]
+        # Of the first keys it covers the id alone, and all of the content but one line.
+        texts = [self.head.split("\n")[1], _without_line(self.content, "queued_at")]
+        if self.record.notes:
+            texts.append(self.texts["notes"])
         return hashlib.sha256("\n".join([*texts, ""]).encode()).hexdigest()
+
+
+def _without_line(text: str, key: str) -> str:
+    """The text of several keys without one of them, which has one line and is not the first."""
+    before, _, behind = text.partition(f"\n{key}: ")
+    _, _, after = behind.partition("\n")
+    return f"{before}\n{after}"
 
 
 def read(text: str) -> Reading | None:
     """The record in canonical text. None if the text is not exactly canonical, or is not a record."""
-    if text[-1:] != "\n":
+    begin = text.find("\nseverity: ")
+    # The last key that every record has above `claim`.
+    last = text.find("\nrequires:", begin)
+    if text[-1:] != "\n" or begin < 0 or last < 0:
         return None
-    texts: dict[str, str] = {}
-    values: dict[str, Any] = {}
-    last = -1
+    found = _TAIL_KEY.search(text, last + 1)
+    end = found.start() if found else len(text) - 1
+    head, content, tail = text[:begin], text[begin + 1 : end], text[end + 1 : -1]
     try:
-        for chunk in _NEXT_KEY.split(text[:-1]):
-            place, key, value = _known.get(chunk) or _learn(chunk)
-            if place <= last:
-                return None
-            last = place
-            texts[key] = chunk
-            values[key] = value
-        if not texts.keys() >= _ALWAYS:
-            return None
-        record = Record.of(values)
+        bare = _content(content) if len(content) <= _LONGEST_CONTENT else _read_content(content)
+        record = Value.replace(bare, **_head(head), **_tail(tail))
         record.check()
     except (ValueError, KeyError, IndexError, OverflowError, RecursionError):
         return None
-    return Reading(record, texts)
+    return Reading(record, head, content, tail)
 
 
-def _learn(chunk: str) -> tuple[int, str, Any]:
-    """The place in order, the key and the value in a key's text. Raises ValueError, KeyError, IndexError."""
-    key, _, text = chunk.partition(": ")
-    if "\n" in chunk:
-        key = chunk[: chunk.index(":")]
-        value = _lines(key, chunk) or _any(key, chunk)
-    elif key in _TIMES and _TIME.fullmatch(text):
-        # These values differ between records, but there is only one way to write them, so they need not be
-        # written again.
-        value = parse_time(text[1:-1])
-    elif text[0] == '"' or text[0].isalpha():
-        bare = _text(text)
-        value = _check(key)(bare)
-        if value != bare:
-            # Text that stands for another type has a form of its own.
-            raise _NotCanonical
-    else:
-        value = _any(key, chunk)
-    found = _ORDER[key], key, value
-    if len(chunk) <= _LONGEST:
-        if len(_known) >= _REMEMBERED:
-            _known.clear()
-        _known[chunk] = found
-    return found
-
-
-def _any(key: str, chunk: str) -> Any:
-    """The value in any canonical text of a key, proved by writing all of it again."""
-    lines = chunk.split("\n")
-    found, end = _mapping(lines, 0, 0)
-    [item] = found.values()
-    value = _check(key)(item)
-    # Absent values are not written, and text is plain already.
-    if end != len(lines) or value is None or value == ():
+def _head(text: str) -> dict[str, Any]:
+    """The parts in the first keys, each of which has one line."""
+    parts = _records().parts(text.split("\n"))
+    if tuple(parts) != _HEAD:
         raise _NotCanonical
-    if canonical.text_of(key, plain(value)) != chunk:
+    return parts
+
+
+def _tail(text: str) -> dict[str, Any]:
+    """The parts from `claim` on, if there are any."""
+    if not text:
+        return {}
+    parts = _records().parts(_next_key("").split(text))
+    if tuple(parts) != tuple(key for key in _TAIL if key in parts):
         raise _NotCanonical
-    return value
+    return parts
 
 
-@cache
-def _check(key: str) -> Check:
-    """The function that checks and converts a key's value."""
-    return checker(_types()[key])
+def _read_content(text: str) -> Record:
+    """A record that has only the keys between head and tail."""
+    parts = _records().parts(_next_key("").split(text))
+    if not _are_complete(Record, (*_HEAD, *parts)):
+        raise _NotCanonical
+    return Record.of(parts)
 
 
-@cache
-def _types() -> Mapping[str, Any]:
-    return hints(Record)
+_content = lru_cache(_REMEMBERED_BELOW)(_read_content)
 
 
-def _lines(key: str, chunk: str) -> Any:
-    """The value in a text with one line for each of its parts, as nearly all have. None for any other text.
+# --- values of declared keys ----------------------------------------------------------------------
 
-    Only the texts in these lines can vary, and each of them is written again.
+
+class _Reader:
+    """Reads values of one kind from the texts of their keys, which stand at an indent.
+
+    If a text is not canonical, it raises ValueError, KeyError or IndexError.
     """
-    if key not in _PARTS:
+
+    def __init__(self, kind: Any, indent: str, most: int) -> None:
+        self._kind, self._indent, self._most = kind, indent, most
+        types = hints(kind)
+        self._checks = {key: checker(hint) for key, hint in types.items()}
+        self._times = frozenset(key for key, hint in types.items() if Time in (hint, *get_args(hint)))
+        self._known: dict[str, tuple[str, Any]] = {}
+
+    def value(self, text: str) -> Any:
+        """The value with all of its keys in the text."""
+        parts = self.parts(_next_key(self._indent).split(text))
+        if not _are_complete(self._kind, tuple(parts)):
+            raise _NotCanonical
+        made = self._kind.of(parts)
+        made.check()
+        return made
+
+    def parts(self, chunks: Sequence[str]) -> dict[str, Any]:
+        """The checked parts of a value in the texts of their keys, none of which may come twice."""
+        known = self._known
+        parts = dict([known.get(chunk) or self._learn(chunk) for chunk in chunks])
+        if len(parts) != len(chunks):
+            raise _NotCanonical
+        return parts
+
+    def _learn(self, chunk: str) -> tuple[str, Any]:
+        key, _, written = chunk.partition(": ")
+        if "\n" in chunk:
+            key = chunk[: chunk.index(":")]
+            value = self._several_lines(key, chunk)
+        elif key in self._times:
+            value = _time(written)
+        else:
+            text = _text(written)
+            value = None if text is None else self._checks[key](text)
+            if text is None or value != text:
+                # It stands for another type, such as a duration, which may be written otherwise.
+                value = self._any(key, chunk)
+        found = key, value
+        if len(chunk) <= _LONGEST:
+            if len(self._known) >= self._most:
+                self._known.clear()
+            self._known[chunk] = found
+        return found
+
+    def _several_lines(self, key: str, chunk: str) -> Any:
+        return self._any(key, chunk)
+
+    def _any(self, key: str, chunk: str) -> Any:
+        """The value in any text of a key, proved by writing all of it again."""
+        value = self._checks[key](_pair(chunk, self._indent)[1])
+        # Absent values are not written, and text is plain already.
+        if value is None or value == ():
+            raise _NotCanonical
+        _require_written(key, plain(value), chunk, self._indent)
+        return value
+
+
+class _RecordReader(_Reader):
+    """Reads records, whose parts may have readers of their own."""
+
+    def _several_lines(self, key: str, chunk: str) -> Any:
+        if key in _SEVERAL:
+            first, *items = chunk.split("\n  - ")
+            if first == f"{key}:":
+                return tuple(map(_below(_SEVERAL[key], "    ").value, items))
+        first, _, text = chunk.partition("\n  ")
+        if first == f"{key}:":
+            if key in _PARTS:
+                return _below(_PARTS[key], "  ").value(text)
+            if key == "event_context":
+                return _context(text, self._checks[key])
+        return self._any(key, chunk)
+
+
+@cache
+def _records() -> _RecordReader:
+    return _RecordReader(Record, "", _REMEMBERED)
+
+
+@cache
+def _below(kind: Any, indent: str) -> _Reader:
+    return _Reader(kind, indent, _REMEMBERED_BELOW)
+
+
+@cache
+def _next_key(indent: str) -> re.Pattern[str]:
+    """What stands between two keys at an indent. All lines between them are indented further, or empty."""
+    return re.compile(rf"\n{indent}(?=[^ \n])")
+
+
+@lru_cache(_COMBINATIONS)
+def _are_complete(kind: Any, keys: tuple[str, ...]) -> bool:
+    """Whether these are the keys that some value of a kind is written with, in order."""
+    bare = kind.of({})
+    always = {key for key in kind.KEYS if key in kind.REQUIRED or getattr(bare, key) not in (None, ())}
+    return always.issubset(keys) and keys == tuple(key for key in kind.KEYS if key in keys)
+
+
+@lru_cache(_REMEMBERED_BELOW)
+def _time(written: str) -> datetime:
+    """The time in quotes. There is only one way to write it, so it need not be written again."""
+    if not _TIME.fullmatch(written):
+        raise _NotCanonical
+    return datetime.fromisoformat(written[1:-1])
+
+
+def _text(written: str) -> str | None:
+    """The text of a value on one line, proved by writing it again. None for a number and for a word of YAML."""
+    if written[0] == '"':
+        text = _unquoted(written)
+    elif written[0].isalpha() and written not in _WORDS:
+        text = written
+    else:
         return None
-    form, times = _form(key)
-    found = []
-    at = len(key) + 1
-    while item := form.match(chunk, at):
-        parts = item.groupdict().items()
-        found.append({name: text if name in times else _text(text) for name, text in parts if text})
-        at = item.end()
-    if at != len(chunk) or (len(found) > 1 and key not in _SEVERAL):
-        return None
-    return _check(key)(tuple(found) if key in _SEVERAL else found[0])
-
-
-def _text(written: str) -> str:
-    """The text of a value on one line, proved by writing it again."""
-    return _short(written) if len(written) <= _SHORT else _proved(written)
-
-
-@lru_cache(_REMEMBERED)
-def _short(written: str) -> str:
-    return _proved(written)
-
-
-def _proved(written: str) -> str:
-    text = _unquoted(written) if written[0] == '"' else written
-    if canonical.is_block(text) or canonical.on_a_line(text) != written:
+    if canonical.on_a_line_once(text) != written or canonical.is_block(text):
         raise _NotCanonical
     return text
 
 
-@cache
-def _form(key: str) -> tuple[re.Pattern[str], frozenset[str]]:
-    """The lines of all parts of a key's value, or of one of its values, and which of the parts are times."""
-    kind, lead = _PARTS[key], "  - " if key in _SEVERAL else "  "
-    # The few values with an amendment have no such form, and are read like any other text.
-    types = {
-        name: hint for name, hint in get_type_hints(kind).items() if name in kind.KEYS and name != "amendment"
-    }
-    for name, hint in types.items():
-        parts = {get_origin(part) or part for part in (get_args(hint) or (hint,))}
-        if not (get_origin(hint) is Literal or parts <= {str, datetime, Literal, type(None)}):
-            raise TypeError(f"{kind.__name__}.{name} is neither text nor a time, so it has no form here")
-    times = frozenset(name for name, hint in types.items() if datetime in (hint, *get_args(hint)))
-    form = ""
-    for name in types:
-        text = f'"(?P<{name}>{CANONICAL_TIME})"' if name in times else f"(?P<{name}>[^|].*)"
-        line = f"\n{lead}{name}: {text}"
-        form += line if name in kind.REQUIRED else f"(?:{line})?"
-        lead = " " * len(lead)
-    return re.compile(form, re.ASCII), times
+# --- the event context, whose keys are not declared -------------------------------------------------
+
+
+_context_known: dict[str, tuple[str, Any]] = {}
+
+
+def _context(text: str, check: Check) -> dict[str, Any]:
+    """The checked event context with all of its keys in the text."""
+    chunks = _next_key("  ").split(text)
+    context = dict([_context_known.get(chunk) or _learn_context(chunk, check) for chunk in chunks])
+    if len(context) != len(chunks) or list(context) != sorted(context):
+        raise _NotCanonical
+    return context
+
+
+def _learn_context(chunk: str, check: Check) -> tuple[str, Any]:
+    key, _, written = chunk.partition(": ")
+    is_line = "\n" not in chunk and canonical.on_a_line(key) == key
+    value: Any = _text(written) if is_line else None
+    if value is None:
+        key, value = _pair(chunk, "  ")
+        _require_written(key, value, chunk, "  ", free=True)
+    # Each key is checked alone: there are no conditions on several keys together.
+    check({key: value})
+    found = key, value
+    if len(chunk) <= _LONGEST:
+        if len(_context_known) >= _REMEMBERED_BELOW:
+            _context_known.clear()
+        _context_known[chunk] = found
+    return found
 
 
 # --- text to plain values, the inverse of `canonical` ----------------------------------------------
+
+
+def _pair(chunk: str, indent: str) -> tuple[str, Any]:
+    """The key and the plain value in the text of one key, without the first line's indent."""
+    lines = f"{indent}{chunk}".split("\n")
+    found, end = _mapping(lines, 0, len(indent))
+    [pair] = found.items()
+    if end != len(lines):
+        raise _NotCanonical
+    return pair
+
+
+def _require_written(key: str, value: Any, chunk: str, indent: str, *, free: bool = False) -> None:
+    """Raise ValueError unless the key and its plain value are written in just this way."""
+    if canonical.text_of(key, value, indent, free=free) != f"{indent}{chunk}":
+        raise _NotCanonical
 
 
 def _mapping(lines: list[str], at: int, indent: int) -> tuple[dict[str, Any], int]:
