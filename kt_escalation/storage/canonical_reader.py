@@ -20,6 +20,7 @@ from ..model import canonical
 from ..model.record import Action, Claim, Note, Record, Requires, Resolution, Review, Route, Time
 from ..model.times import CANONICAL_TIME
 from ..model.value import Check, Value, checker, hints, plain
+from .canonical_parser import WORDS, NotCanonical, pair, unquoted
 
 # A cache of values by the text of their key. If it has this many, all are dropped. Longer texts are not
 # cached, because they rarely come twice.
@@ -42,15 +43,6 @@ _PARTS: Mapping[str, Any] = {
 }  # fmt: skip
 _SEVERAL: Mapping[str, Any] = {"reviews": Review, "notes": Note}
 _TIME = re.compile(f'"{CANONICAL_TIME}"', re.ASCII)
-_INT = re.compile(r"-?[0-9]+", re.ASCII)
-_FLOAT = re.compile(r"-?[0-9]+\.[0-9]+(e[+-]?[0-9]+)?", re.ASCII)
-_ESCAPE = re.compile(r'\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(["\\ntr]))')
-_ESCAPED = {'"': '"', "\\": "\\", "n": "\n", "t": "\t", "r": "\r"}
-_WORDS: Mapping[str, object] = {"true": True, "false": False, "null": None, "{}": {}, "[]": []}
-
-
-class _NotCanonical(ValueError):
-    """The text is not canonical."""
 
 
 @dataclass(eq=False)
@@ -109,7 +101,7 @@ def _head(text: str) -> dict[str, Any]:
     """The parts in the first keys, each of which has one line."""
     parts = _records().parts(text.split("\n"))
     if tuple(parts) != _HEAD:
-        raise _NotCanonical
+        raise NotCanonical
     return parts
 
 
@@ -119,7 +111,7 @@ def _tail(text: str) -> dict[str, Any]:
         return {}
     parts = _records().parts(_next_key("").split(text))
     if tuple(parts) != tuple(key for key in _TAIL if key in parts):
-        raise _NotCanonical
+        raise NotCanonical
     return parts
 
 
@@ -127,7 +119,7 @@ def _read_content(text: str) -> Record:
     """A record that has only the keys between head and tail."""
     parts = _records().parts(_next_key("").split(text))
     if not _are_complete(Record, (*_HEAD, *parts)):
-        raise _NotCanonical
+        raise NotCanonical
     return Record.of(parts)
 
 
@@ -154,7 +146,7 @@ class _Reader:
         """The value with all of its keys in the text."""
         parts = self.parts(_next_key(self._indent).split(text))
         if not _are_complete(self._kind, tuple(parts)):
-            raise _NotCanonical
+            raise NotCanonical
         made = self._kind.of(parts)
         made.check()
         return made
@@ -164,7 +156,7 @@ class _Reader:
         known = self._known
         parts = dict([known.get(chunk) or self._learn(chunk) for chunk in chunks])
         if len(parts) != len(chunks):
-            raise _NotCanonical
+            raise NotCanonical
         return parts
 
     def _learn(self, chunk: str) -> tuple[str, Any]:
@@ -192,10 +184,10 @@ class _Reader:
 
     def _any(self, key: str, chunk: str) -> Any:
         """The value in any text of a key, proved by writing all of it again."""
-        value = self._checks[key](_pair(chunk, self._indent)[1])
+        value = self._checks[key](pair(chunk, self._indent)[1])
         # Absent values are not written, and text is plain already.
         if value is None or value == ():
-            raise _NotCanonical
+            raise NotCanonical
         _require_written(key, plain(value), chunk, self._indent)
         return value
 
@@ -245,20 +237,20 @@ def _are_complete(kind: Any, keys: tuple[str, ...]) -> bool:
 def _time(written: str) -> datetime:
     """The time in quotes. There is only one way to write it, so it need not be written again."""
     if not _TIME.fullmatch(written):
-        raise _NotCanonical
+        raise NotCanonical
     return datetime.fromisoformat(written[1:-1])
 
 
 def _text(written: str) -> str | None:
     """The text of a value on one line, proved by writing it again. None for a number and for a word of YAML."""
     if written[0] == '"':
-        text = _unquoted(written)
-    elif written[0].isalpha() and written not in _WORDS:
+        text = unquoted(written)
+    elif written[0].isalpha() and written not in WORDS:
         text = written
     else:
         return None
     if canonical.on_a_line_once(text) != written or canonical.is_block(text):
-        raise _NotCanonical
+        raise NotCanonical
     return text
 
 
@@ -273,7 +265,7 @@ def _context(text: str, check: Check) -> dict[str, Any]:
     chunks = _next_key("  ").split(text)
     context = dict([_context_known.get(chunk) or _learn_context(chunk, check) for chunk in chunks])
     if len(context) != len(chunks) or list(context) != sorted(context):
-        raise _NotCanonical
+        raise NotCanonical
     return context
 
 
@@ -282,7 +274,7 @@ def _learn_context(chunk: str, check: Check) -> tuple[str, Any]:
     is_line = "\n" not in chunk and canonical.on_a_line(key) == key
     value: Any = _text(written) if is_line else None
     if value is None:
-        key, value = _pair(chunk, "  ")
+        key, value = pair(chunk, "  ")
         _require_written(key, value, chunk, "  ", free=True)
     # Each key is checked alone: there are no conditions on several keys together.
     check({key: value})
@@ -294,111 +286,7 @@ def _learn_context(chunk: str, check: Check) -> tuple[str, Any]:
     return found
 
 
-# --- text to plain values, the inverse of `canonical` ----------------------------------------------
-
-
-def _pair(chunk: str, indent: str) -> tuple[str, Any]:
-    """The key and the plain value in the text of one key, without the first line's indent."""
-    lines = f"{indent}{chunk}".split("\n")
-    found, end = _mapping(lines, 0, len(indent))
-    [pair] = found.items()
-    if end != len(lines):
-        raise _NotCanonical
-    return pair
-
-
 def _require_written(key: str, value: Any, chunk: str, indent: str, *, free: bool = False) -> None:
     """Raise ValueError unless the key and its plain value are written in just this way."""
     if canonical.text_of(key, value, indent, free=free) != f"{indent}{chunk}":
-        raise _NotCanonical
-
-
-def _mapping(lines: list[str], at: int, indent: int) -> tuple[dict[str, Any], int]:
-    found: dict[str, Any] = {}
-    while at < len(lines) and _starts(lines[at], indent) and lines[at][indent] != "-":
-        key, rest = _key(lines[at][indent:])
-        if key in found:
-            raise _NotCanonical
-        found[key], at = _value(lines, at, rest, indent)
-    return found, at
-
-
-def _starts(line: str, indent: int) -> bool:
-    return len(line) > indent and line[indent] != " " and (not indent or line[:indent].isspace())
-
-
-def _key(text: str) -> tuple[str, str]:
-    """The key at the beginning of a line, and the text after its colon."""
-    if text[0] != '"':
-        key, colon, rest = text.partition(":")
-    else:
-        end = 1
-        while text[end] != '"':
-            end += 2 if text[end] == "\\" else 1
-        key, colon, rest = _unquoted(text[: end + 1]), text[end + 1], text[end + 2 :]
-    if colon != ":":
-        raise _NotCanonical
-    return key, rest
-
-
-def _value(lines: list[str], at: int, rest: str, indent: int) -> tuple[Any, int]:
-    """The value after ``key:`` or ``-`` on line ``at``, which may continue on the next lines; and the line after it."""
-    deeper = indent + 2
-    if rest in (" |", " |-"):
-        body = []
-        at += 1
-        while at < len(lines) and (not lines[at] or lines[at].startswith(" " * deeper)):
-            body.append(lines[at][deeper:])
-            at += 1
-        return "\n".join(body) + ("\n" if rest == " |" else ""), at
-    if rest:
-        return _scalar(rest[1:]), at + 1
-    if _starts(lines[at + 1], deeper) and lines[at + 1][deeper] == "-":
-        return _sequence(lines, at + 1, deeper)
-    return _mapping(lines, at + 1, deeper)
-
-
-def _sequence(lines: list[str], at: int, indent: int) -> tuple[list[Any], int]:
-    found: list[Any] = []
-    while at < len(lines) and _starts(lines[at], indent) and lines[at][indent] == "-":
-        rest = lines[at][indent + 1 :]
-        if _opens_mapping(rest):
-            # The first key of a mapping stands on the line of the dash.
-            lines[at] = f"{lines[at][:indent]}  {rest[1:]}"
-            item, at = _mapping(lines, at, indent + 2)
-        else:
-            item, at = _value(lines, at, rest, indent)
-        found.append(item)
-    return found, at
-
-
-def _opens_mapping(rest: str) -> bool:
-    if not rest or rest in (" |", " |-"):
-        return False
-    try:
-        behind = _key(rest[1:])[1]
-    except (ValueError, IndexError):
-        return False
-    return behind[:1] in ("", " ")
-
-
-def _scalar(text: str) -> Any:
-    if text[0] == '"':
-        return _unquoted(text)
-    if text in _WORDS or text[0].isalpha():
-        return _WORDS.get(text, text)
-    if _INT.fullmatch(text):
-        return int(text)
-    return float(text) if _FLOAT.fullmatch(text) else text
-
-
-def _unquoted(text: str) -> str:
-    if text[-1] != '"' or len(text) < 2:
-        raise _NotCanonical
-    inside = text[1:-1]
-    return _ESCAPE.sub(_unescaped, inside) if "\\" in inside else inside
-
-
-def _unescaped(found: re.Match[str]) -> str:
-    two, four, eight, short = found.groups()
-    return _ESCAPED[short] if short else chr(int(two or four or eight, 16))
+        raise NotCanonical
