@@ -209,7 +209,10 @@ class Judge:
         commit = Commit(*commit[:-1], difference.changes)
         changed = self.records.by_record(commit.changes)
         policies = [change for change in commit.changes if is_policy(change.path)]
-        tampered = any(change.old and layout.archive_at(change.path) for change in commit.changes)
+        archives = touches_archives(commit)
+        tampered = archives and any(
+            change.old and layout.archive_at(change.path) for change in commit.changes
+        )
         released = parts.releases.changed(commit.changes)
         parts.releases.archived(commit, commit.changes)
         acts = bool(
@@ -220,7 +223,7 @@ class Judge:
             judged.newest = self.authors.measured(commit, bool(difference.changes), judged.newest)
             return
         brought: list[Brought] = []
-        if touches_archives(commit) and (changed or released or self._scope.only is None):
+        if archives and (changed or released or self._scope.only is None):
             kept = parts.archives.judged(commit, now, brought)
             changed, released = self.records.by_record(kept.changes), parts.releases.changed(kept.changes)
             self._foreign(commit, kept.changes)

@@ -37,12 +37,12 @@ _STATES = rf"({'|'.join(_KEYS)})(?![a-z-])[ \t]*(:?)[ \t]*(.*)"
 _LINE, _PLAIN = f"(?i){_STATES}", f"(?im)^({_STATES})$"
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 _SUBJECT = rf"(?i)kt:\s*({'|'.join(ACTIONS)})\s+(?:(esc_[a-z0-9_-]+)|(\d+)\s+escalations)(?:\s+as\s+(\w+))?"
-# What kt writes about one escalation, as nearly all messages are; its free text is indented.
+# What kt writes about one escalation in visible ASCII, as nearly all messages are; its free text is indented.
 _WRITTEN = re.compile(
-    rf"kt: ({'|'.join(ACTIONS)}) (esc_[a-z0-9_-]+)(?: as ([a-z]+))?(?: (?![aA][sS]\b)\S[^\n]*)?\n\n"
-    r"(?:(?:    [^\n]*)?\n)*"
-    r"(Kt-Action: (\S+))\nKt-Escalation: (\S+)\nKt-Actor: (\S+)\n"
-    r"(?:Kt-Claim: (\S+)\n)?(?:Kt-Outcome: (\S+)\n)?(?:Kt-Release: (\S+)\n)?(?:Kt-Root: (\S+)\n)?"
+    rf"kt: ({'|'.join(ACTIONS)}) (esc_[a-z0-9_-]+)(?: as ([a-z]+))?(?: (?![aA][sS]\b)[!-~][ -~]*)?\n\n"
+    r"(?:(?:    [ -~]*+)?+\n)*+"
+    r"(Kt-Action: ([!-~]+))\nKt-Escalation: ([!-~]+)\nKt-Actor: ([!-~]+)\n(?:Kt-Claim: ([!-~]+)\n)?"
+    r"(?:Kt-Outcome: ([!-~]+)\n)?(?:Kt-Release: ([!-~]+)\n)?(?:Kt-Root: ([!-~]+)\n)?"
 )
 # What foretells the files that it has changed.
 _FIRST_LINE = re.compile(r"kt: ([a-z]+) (esc_[a-z0-9_-]+)")
@@ -129,12 +129,7 @@ def files_told(commit: Commit) -> tuple[str, ...]:
 
 def statements(message: str) -> list[Statement]:
     """The statements of a message: its subject, then the lines that begin with one of kt's keys."""
-    return (_as_written(message) if _is_plain(message) else None) or _any_statements(message)
-
-
-def _is_plain(message: str) -> bool:
-    """Whether only line feeds end its lines, and nothing in it is invisible."""
-    return message.isascii() and message.replace("\n", "").isprintable()
+    return _as_written(message) or _any_statements(message)
 
 
 def _as_written(message: str) -> list[Statement] | None:
@@ -181,8 +176,8 @@ def _any_statements(message: str) -> list[Statement]:
 
 def _lines(message: str) -> Iterable[Sequence[str]]:
     """The lines that begin with one of kt's keys: the whole line, the key, the colon and the value."""
-    if _is_plain(message):
-        # The usual case.
+    if message.isascii() and message.replace("\n", "").isprintable():
+        # The usual case: only line feeds end its lines, and nothing in it is invisible.
         return re.findall(_PLAIN, message)
     lines = (re.match(_LINE, line) for line in _visible(message).splitlines())
     return [key.group(0, 1, 2, 3) for key in lines if key]
@@ -306,12 +301,12 @@ def brought(
     if after is None:
         return found
     # A squash may hide a claim behind the raise before it or the review after it.
-    new = after.reviews[len(before.reviews) if before else 0 :]
+    new = after.reviews[len(before.reviews) :] if before else after.reviews
     held_before = claim_before.claim_id if claim_before else None
     takers = {review.reviewer for review in new if review.claim_id != held_before}
     if claim_after and claim_after != claim_before:
         takers.add(claim_after.claimed_by)
-    return [*found, *(Brought(name, _CLAIM, taker, None, claims) for taker in sorted(takers))]
+    return found + [Brought(name, _CLAIM, taker, None, claims) for taker in sorted(takers)]
 
 
 _CLAIM = frozenset({"claim"})

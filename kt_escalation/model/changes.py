@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..frozen import dataclass
+from typing import NamedTuple
+
 from .record import Record, Review
 from .release import Release
 
@@ -10,8 +11,7 @@ from .release import Release
 _ENDS = {"expired": "sweep", "withdrawn": "withdraw"}
 
 
-@dataclass(frozen=True)
-class Happening:
+class Happening(NamedTuple):
     """One action on an escalation: its name, the actor named in the record, and the reviewer's text."""
 
     action: str

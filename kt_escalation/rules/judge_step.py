@@ -8,7 +8,6 @@ the same function.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
@@ -307,7 +306,7 @@ def _possible_rules(before: Record, after: Record, context: StepContext) -> Iter
     if note is not None and whom is not None:
         yield partial(transitions.assign, before, who, whom, note, token, deciders=context.deciders)
     if after.route != before.route:
-        yield partial(_sweep, before, replace(who, now=after.queued_at), token)
+        yield partial(_sweep, before, who._replace(now=after.queued_at), token)
     elif len(after.reviews) == len(before.reviews) + 1:
         given = after.reviews[-1]
         decision = partial(
@@ -324,11 +323,11 @@ def _possible_rules(before: Record, after: Record, context: StepContext) -> Iter
         yield partial(_sweep, before, who, token)
     elif after.claim is None and before.claim is not None:
         yield partial(transitions.unclaim, before, who, force_reason=note)
-        yield partial(_sweep, before, replace(who, now=after.queued_at), token)
+        yield partial(_sweep, before, who._replace(now=after.queued_at), token)
     elif after.claim is not None and not after.claim.same_as(before.claim):
         yield partial(transitions.claim, before, who, token, deciders=context.deciders)
     elif after.claim != before.claim:
-        yield partial(transitions.renew, before, replace(who, now=_renewed_at(after, context)))
+        yield partial(transitions.renew, before, who._replace(now=_renewed_at(after, context)))
     elif note is not None:
         yield partial(transitions.note, before, who, note)
 

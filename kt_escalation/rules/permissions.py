@@ -17,8 +17,7 @@ from ..policies.roster import Role, Roster, person
 NOBODY = "somebody without an e-mail"
 
 
-@dataclass(frozen=True)
-class Actor:
+class Actor(NamedTuple):
     """Who acts, when, and under which policies (those at the commit's parent)."""
 
     name: str

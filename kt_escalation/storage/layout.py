@@ -95,9 +95,13 @@ def month_of(path: str) -> str | None:
     return found[2] if found else None
 
 
-@lru_cache(4096)
 def archive_at(path: str) -> ArchiveName | None:
     """The archive that a path belongs to, or None."""
+    return _archive_at(path) if "/archive-" in path else None
+
+
+@lru_cache(4096)
+def _archive_at(path: str) -> ArchiveName | None:
     found = _ARCHIVE.fullmatch(path)
     if not found:
         return None
