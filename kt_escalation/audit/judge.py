@@ -13,7 +13,7 @@ from itertools import pairwise
 from ..rules.judge_step import Violation
 from ..storage import layout
 from ..storage.clone import GitStore
-from ..storage.commits import Commit, touches_archives
+from ..storage.commits import Commit
 from ..storage.interface import Progress
 from ..storage.trees import Difference, FileChange, Trees
 from . import messages
@@ -24,6 +24,7 @@ from .merge import Merging
 from .messages import Brought
 from .parts import Parts
 from .policies_in_force import is_policy
+from .record_files import record_at
 from .scope import Scope
 
 # The commits of the line are read in batches of so many.
@@ -101,15 +102,16 @@ class Judge:
         self,
         commits: Iterable[Commit],
         line: Sequence[str],
-        signed: Iterator[tuple[str, bool]],
+        signed: Iterable[str],
         progress: Progress | None = None,
     ) -> list[Violation]:
         """The violations of a line and of the commits that its merges carry; ``commits`` has parents first.
 
-        ``signed`` says for each commit, in the same order, whether it has a signature.
+        ``signed`` has the ids of those that carry a signature.
         """
+        self.authors.signed.update(signed)
         self._judged.commits = line
-        for batch in self._batches(commits, set(line), signed):
+        for batch in self._batches(commits, set(line)):
             self._batch(batch)
             if progress is not None and len(batch) == _BATCH:
                 progress("judging commits", self._judged.count, len(line))
@@ -122,15 +124,11 @@ class Judge:
 
     # --- along the line -----------------------------------------------------------------------------
 
-    def _batches(
-        self, commits: Iterable[Commit], on_line: Container[str], signed: Iterator[tuple[str, bool]]
-    ) -> Iterator[list[Commit]]:
+    def _batches(self, commits: Iterable[Commit], on_line: Container[str]) -> Iterator[list[Commit]]:
         """The commits of the line in batches; commits beside it are kept until a merge carries them in."""
         waiting: list[Commit] = []
         for commit in commits:
             self.tally.commits += 1
-            if next(signed, (commit.oid, False)) == (commit.oid, True):
-                self.authors.signed.add(commit.oid)
             if self._scope.arriving:
                 self.authors.not_from_the_future(commit)
             if commit.oid in on_line:
@@ -208,13 +206,12 @@ class Judge:
         said = parts.statements.said(commit)
         commit = Commit(*commit[:-1], difference.changes)
         changed = self.records.by_record(commit.changes)
-        policies = [change for change in commit.changes if is_policy(change.path)]
-        archives = touches_archives(commit)
-        tampered = archives and any(
-            change.old and layout.archive_at(change.path) for change in commit.changes
-        )
-        released = parts.releases.changed(commit.changes)
-        parts.releases.archived(commit, commit.changes)
+        others = [change for change in commit.changes if not record_at(change.path)]
+        policies = [change for change in others if is_policy(change.path)]
+        archives = [change for change in others if layout.archive_at(change.path)]
+        tampered = any(change.old for change in archives)
+        released = parts.releases.changed(others)
+        parts.releases.archived(commit, archives)
         acts = bool(
             policies or tampered or (difference.changes if self._scope.only is None else changed or released)
         )
@@ -228,7 +225,7 @@ class Judge:
             changed, released = self.records.by_record(kept.changes), parts.releases.changed(kept.changes)
             self._foreign(commit, kept.changes)
         else:
-            self._foreign(commit, commit.changes)
+            self._foreign(commit, others)
             # Even if the run looks at some records only: archives are trusted because none changes.
             parts.archives.changed(commit)
         for name, sides in changed.items():

@@ -66,11 +66,16 @@ class RecordChanges(NamedTuple):
         return frozenset((change.path, change.new_mode, change.new or "") for change in self.news)
 
 
+def record_at(path: str) -> str | None:
+    """The id of the record that a path below the store's top is for, or None."""
+    return layout.id_of(path) if path.startswith(QUEUE_FILES) else None
+
+
 def by_record(changes: Iterable[FileChange]) -> dict[str, RecordChanges]:
     """The changes of record files, by id, in the order of ids."""
     found: dict[str, tuple[list[FileChange], list[FileChange]]] = {}
     for change in changes:
-        name = layout.id_of(change.path) if change.path.startswith(QUEUE_FILES) else None
+        name = record_at(change.path)
         if name is not None:
             olds, news = found.setdefault(name, ([], []))
             if change.old is not None:
@@ -99,7 +104,7 @@ class Contents:
         wanted = {
             oid: None
             for change in changes
-            if change.path.startswith(QUEUE_FILES) and layout.id_of(change.path)
+            if record_at(change.path)
             for oid in (change.old, change.new)
             if oid is not None and oid not in self._known
         }

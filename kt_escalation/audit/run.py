@@ -203,7 +203,7 @@ class History:
             judge.resume(since)
         wanted = [tip, f"^{since.commit}"] if since else [tip]
         found = commits.headers(self.store, wanted)
-        violations = judge.judge(found, line, iter(self.store.repository.signed(wanted)), progress)
+        violations = judge.judge(found, line, self.store.repository.signed(wanted), progress)
         return Run(judge, lines, violations, since.commit if since else None)
 
     def _in_halves(

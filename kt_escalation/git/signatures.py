@@ -33,14 +33,16 @@ class SignatureFacts(NamedTuple):
 class Signatures(Git):
     """The signatures of a repository's commits."""
 
-    def signed(self, revisions: Sequence[str]) -> Iterator[tuple[str, bool]]:
-        """For each commit, in the order of `walk`: whether it has a signature, valid or not."""
+    def signed(self, revisions: Sequence[str]) -> Iterator[str]:
+        """The ids of the commits that have a signature, valid or not. Raises GitFailed."""
         rest = b""
-        for chunk in self._stream("rev-list", "--topo-order", "--reverse", "--header", *revisions):
-            *commits, rest = (rest + chunk).split(b"\0")
-            for commit in commits:
-                signed = b"\ngpgsig" in commit and b"\ngpgsig" in commit.partition(b"\n\n")[0]
-                yield commit.partition(b"\n")[0].decode(), signed
+        for chunk in self._stream("rev-list", "--header", *revisions):
+            whole, _, rest = (rest + chunk).rpartition(b"\0")
+            # git indents the messages.
+            if b"\ngpgsig" in whole:
+                for commit in whole.split(b"\0"):
+                    if b"\ngpgsig" in commit.partition(b"\n\n")[0]:
+                        yield commit.partition(b"\n")[0].decode()
 
     def signatures(self, commits: Sequence[str]) -> Iterator[tuple[str, SignatureFacts]]:
         """The facts about each commit's signature: the verdict and the keys.

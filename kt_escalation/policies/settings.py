@@ -80,17 +80,16 @@ class Settings(Value):
             "policy": policy,
             "team_id": route.team_id,
         }
-        tried = [] if tried is None else tried
         for index, rule in enumerate(self.rules):
-            where = f"policies/settings.yaml#rules[{index}]"
             wanted = plain(rule.match)
             differs = [key for key, value in wanted.items() if facts[key] != value]
+            if tried is not None:
+                why = f"asks for {rule.approvals} approval{'s' if rule.approvals > 1 else ''}"
+                if differs:
+                    key = differs[0]
+                    why = f"{key} is {facts[key] or 'not given'}, not {wanted[key]}"
+                tried.append(Tried(f"policies/settings.yaml#rules[{index}]", not differs, why))
             if not differs:
-                tried.append(
-                    Tried(
-                        where, True, f"asks for {rule.approvals} approval{'s' if rule.approvals > 1 else ''}"
-                    )
-                )
                 return Requires(
                     approvals=rule.approvals,
                     claim_within=rule.claim_within,
@@ -99,6 +98,4 @@ class Settings(Value):
                     single_use=True if rule.single_use else None,
                     valid_for=rule.valid_for,
                 )
-            key = differs[0]
-            tried.append(Tried(where, False, f"{key} is {facts[key] or 'not given'}, not {wanted[key]}"))
         return Requires()
