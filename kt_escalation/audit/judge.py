@@ -102,16 +102,15 @@ class Judge:
         self,
         commits: Iterable[Commit],
         line: Sequence[str],
-        signed: Iterable[str],
+        signed: Iterable[bool],
         progress: Progress | None = None,
     ) -> list[Violation]:
         """The violations of a line and of the commits that its merges carry; ``commits`` has parents first.
 
-        ``signed`` has the ids of those that carry a signature.
+        ``signed`` says for each commit, in the same order, whether it has a signature.
         """
-        self.authors.signed.update(signed)
         self._judged.commits = line
-        for batch in self._batches(commits, set(line)):
+        for batch in self._batches(zip(commits, signed, strict=True), set(line)):
             self._batch(batch)
             if progress is not None and len(batch) == _BATCH:
                 progress("judging commits", self._judged.count, len(line))
@@ -124,11 +123,15 @@ class Judge:
 
     # --- along the line -----------------------------------------------------------------------------
 
-    def _batches(self, commits: Iterable[Commit], on_line: Container[str]) -> Iterator[list[Commit]]:
+    def _batches(
+        self, commits: Iterable[tuple[Commit, bool]], on_line: Container[str]
+    ) -> Iterator[list[Commit]]:
         """The commits of the line in batches; commits beside it are kept until a merge carries them in."""
         waiting: list[Commit] = []
-        for commit in commits:
+        for commit, is_signed in commits:
             self.tally.commits += 1
+            if is_signed:
+                self.authors.signed.add(commit.oid)
             if self._scope.arriving:
                 self.authors.not_from_the_future(commit)
             if commit.oid in on_line:
