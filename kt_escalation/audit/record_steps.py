@@ -36,6 +36,9 @@ class Reopening:
     decided: Record | None = None
 
 
+_NOTHING = Reopening()
+
+
 def judge(
     commit: Commit,
     policies: Policies,
@@ -56,12 +59,11 @@ def judge(
     if len(news) > 1 or (new is not None and old is None and is_known):
         yield where, Violation("duplicate_file", f"expected one file for {layout.id_of(where)}")
         return
-    wrong = next(faults(news), None)
-    if wrong is not None:
-        yield wrong
+    if new is not None and new.problem:
+        yield from faults([new])
         return
     before, after = old.record if old else None, new.record if new else None
-    found = reopening(after) if after is not None and after.reopens is not None else Reopening()
+    found = reopening(after) if after is not None and after.reopens is not None else _NOTHING
     decided = found.origin or found.decided
     context = StepContext(
         commit.email,
@@ -154,9 +156,7 @@ class RecordSteps:
         brought += self._statements.made(commit, name, olds, news, restored=bool(found))
         if not found:
             self._records.know(name, news[0], commit.oid)
-            # A record does not say when its claim was renewed.
-            is_renewal = any(claim_of(old) == claim_of(news[0]) != "" for old in olds)
-            late = self._too_late(commit, now, news[0], is_renewal=is_renewal)
+            late = self._too_late(commit, now, olds, news[0])
             if late is not None:
                 self._findings.find(commit, news[0].path, late, name)
             return
@@ -168,9 +168,14 @@ class RecordSteps:
         for path, violation in found:
             self._records.blame(name, commit, path, violation)
 
-    def _too_late(self, commit: Commit, now: Policies, state: State, *, is_renewal: bool) -> Violation | None:
+    def _too_late(
+        self, commit: Commit, now: Policies, olds: Sequence[State], state: State
+    ) -> Violation | None:
         """Why an arriving step comes too late. The arrival times of earlier steps are not known."""
-        if not self._scope.arriving or self._records.base is None or is_renewal:
+        if not self._scope.arriving or self._records.base is None:
+            return None
+        if any(claim_of(old) == claim_of(state) != "" for old in olds):
+            # A record does not say when its claim was renewed.
             return None
         until = lease_of(state)
         if until is not None and self._scope.now - until <= now.settings.claims.clock_tolerance:

@@ -97,10 +97,8 @@ class Releases:
     def _follow(self, name: str, state: State, arrived: datetime) -> None:
         """Note the new legal state of a record, and its arrival on the line."""
         record = state.record
-        if record is None or layout.archive_at(state.path):
-            return
-        end = record.resolution
-        if end is None:
+        end = record.resolution if record is not None else None
+        if record is None or end is None or layout.archive_at(state.path):
             return
         if self._scope.keeps or self._scope.only is not None:
             self._records.landed.setdefault(name, arrived)

@@ -99,7 +99,8 @@ class StoreStart:
 
     def judge_restart(self, commit: Commit, difference: Difference) -> None:
         """A store that was deleted may not start again."""
-        gone = bool(difference.changes) and all(change.new is None for change in difference.changes)
+        changes = difference.changes
+        gone = bool(changes) and changes[-1].new is None and all(change.new is None for change in changes)
         if not gone and (self._lines.above(commit.oid) or "") not in self._bare:
             return
         if not self._trees.has_store(commit.tree):
