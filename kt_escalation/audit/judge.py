@@ -148,13 +148,17 @@ class Judge:
         roots = [judged.root, *(commit.tree for commit in commits)]
         guesses = [messages.files_told(commit) for commit in commits]
         found = self._trees.differences(list(pairwise(roots)), guesses)
-        changes = (change for one in found for change in one.changes if self.records.is_wanted(change))
-        self.commits.contents.learn(changes)
-        if self.start is None:
+        has_started = self.start is not None
+        if has_started:
+            self._learn(found)
+        else:
             for trees in (self._trees, self.commits.other("")):
                 trees.entries([commit.tree for commit in commits])
-        for commit, root, known in zip(commits, roots, found, strict=False):
+        for at, (commit, root, known) in enumerate(zip(commits, roots, found, strict=False)):
             difference: Difference | None = known
+            if self.start is not None and not has_started:
+                has_started = True
+                self._learn(found[at:])
             if self.start is None:
                 difference = self._first(commit)
             elif root != judged.root:
@@ -170,6 +174,11 @@ class Judge:
                 self.passed = self.mark(commit.oid)
             judged.count += 1
             self.authors.check_some()
+
+    def _learn(self, found: Iterable[Difference]) -> None:
+        """Read the records before and after some commits after the store's start, all at once."""
+        changes = (change for one in found for change in one.changes if self.records.is_wanted(change))
+        self.commits.contents.learn(changes)
 
     def _first(self, commit: Commit) -> Difference | None:
         """The changes of the store's first commit. None for a commit before it."""
