@@ -28,10 +28,10 @@ def pair(chunk: str, indent: str) -> tuple[str, Any]:
     """
     lines = f"{indent}{chunk}".split("\n")
     found, end = _mapping(lines, 0, len(indent))
-    [pair] = found.items()
+    [item] = found.items()
     if end != len(lines):
         raise NotCanonical
-    return pair
+    return item
 
 
 def _mapping(lines: list[str], at: int, indent: int) -> tuple[dict[str, Any], int]:
