@@ -66,6 +66,12 @@ DISGUISES = (b".GIT", b".git", b"Queue", b"QUEUE", b"policies ", b"Policies", b"
              "queue\u200c".encode(), b"GIT~1", b".git ")  # fmt: skip
 
 
+#: Encodings of messages, each with Python's name of it; in the first three git shows no author of a commit.
+ENCODINGS = {"UCS-2": "ascii", "UTF-16": "utf-16", "IBM037": "cp037", "UTF-7": "utf-7", "HZ": "ascii", "ISO-2022-JP": "iso2022_jp",
+             "": "utf-8", "none of all": "utf-8", "ISO-8859-1//TRANSLIT": "latin-1", "Utf8": "utf-8", "ISO-8859-1": "latin-1",
+             "windows-1251": "cp1251", "EUC-JP": "euc_jp", "Shift_JIS": "shift_jis"}  # fmt: skip
+
+
 def email(who: str) -> str:
     return f"{who}@example.com"
 
@@ -113,9 +119,12 @@ class Forge:
             f"committer Somebody <{committer or by}> {seconds} +0000",
         ]
         words = message.encode()
-        if encoding == "utf-7":
+        if encoding != "utf-8":
+            lines.append(f"encoding {encoding}")
+            words = message.encode(ENCODINGS[encoding], "replace")
+        if encoding == "UTF-7":
             # A letter may be written in more than one way, also in the time's zone, where git must find none such.
-            lines = [*(line.replace("+0000", "-0000") for line in lines), "encoding UTF-7"]
+            lines = [line.replace("+0000", "-0000") for line in lines]
             words = message.replace("k", "+AGs-").replace("K", "+AEs-").encode("ascii", "replace")
         return self.add("commit", "\n".join(lines).encode() + b"\n\n" + words)
 
@@ -1304,7 +1313,10 @@ class _Maker:
                     step[2].replace("Kt-Actor: ", "Kt-Actor: x"),
                 )
             )
-        encoding = "utf-7" if random.random() < 0.1 else "utf-8"
+        encoding = "utf-8"
+        if random.random() < 0.1:
+            # Without a choice of its own, so that the same numbers still make the same graphs.
+            encoding = [*ENCODINGS][sum(map(ord, message)) % len(ENCODINGS)]
         self.graph.put(
             branch, changes, by, message, encoding=encoding, what=f"says {message!r} in {encoding}"
         )

@@ -42,6 +42,8 @@ ABSENT: State = frozenset()
 KT_YAML, WAIVERS, ROSTER = ".kt.yaml", "policies/waivers.yaml", "policies/roster.yaml"
 OURS = {ROSTER, "policies/settings.yaml", WAIVERS, KT_YAML}
 PROPOSALS = timedelta(days=14)
+#: The encodings of `hostile.ENCODINGS` in which every letter of ASCII is written as in ASCII.
+READABLE = {"utf-8", "utf8", "iso-8859-1", "windows-1251", "euc-jp", "shift_jis"}
 #: The modes that git writes for what is no plain file: a fault of that file alone.
 PLAINLY_NOT = {"100755", "120000", "160000"}
 #: The last second that Python knows; git knows later ones.
@@ -111,6 +113,8 @@ class Commit:
     at: datetime
     message: str
     signed: bool
+    #: Whether it is in an encoding that is read, whatever git makes of others.
+    readable: bool = True
 
 
 def commit_of(oid: str, data: bytes) -> Commit:
@@ -130,11 +134,13 @@ def commit_of(oid: str, data: bytes) -> Commit:
             seconds = int(value[value.rindex(">") + 1 :].split()[0])
         signed = signed or key.startswith("gpgsig")
     when = datetime.fromtimestamp(min(seconds, LATEST), UTC)
+    # git takes a commit for a text that ends with its first NUL.
+    message, readable = message.partition(b"\0")[0], encoding.lower() in READABLE
     try:
-        text = message.decode(encoding)
-    except (LookupError, UnicodeDecodeError):
+        text = message.decode(encoding if readable else "utf-8")
+    except UnicodeDecodeError:
         text = message.decode(errors="replace")
-    return Commit(oid, tree, tuple(parents), email, when, text, signed)
+    return Commit(oid, tree, tuple(parents), email, when, text, signed, readable)
 
 
 def entries_of(data: bytes) -> list[tuple[str, bytes, str]]:
@@ -1248,6 +1254,8 @@ class _Replay:
         blind: bool = False,
     ) -> None:
         """Hold what a message says against the steps (each from a parent to a commit) that it brought."""
+        if not commit.readable:
+            self.report(commit.oid, "message", "queue", sure=self.sure)
         groups = said(commit.message)
         if not groups:
             return
@@ -1427,6 +1435,8 @@ class _Replay:
             for path in old.policies().keys() | new.policies().keys():
                 if old.files.get(path) != new.files.get(path):
                     then.ill[path] = [one]
+        if not commit.readable:
+            self.report(commit.oid, "message", "queue", sure=self.sure)
         self.bad = then.bad
         for other in commit.parents[1:]:
             self.dropped(commit, other, was)

@@ -18,10 +18,13 @@ import attackbook
 import pytest
 from counts import every
 from forge import ONE, ROSTER, SETTINGS, TWO, Forge, identity, offer, push, rules_of, serve, sign_as
+from hostile import ENCODINGS
 from lab import git, kt
+from oracle import READABLE
 from raw import Change, Entry, changed, committed, tree_with, written
 
 from kt_escalation import Store
+from kt_escalation.git.repository import Repository
 
 #: A roster on which a stranger has made himself everything.
 MALLORY = (
@@ -720,6 +723,40 @@ def test_words_in_an_encoding_that_git_log_reads_are_heard(
     # git's own log shows them (git documentation, i18n.commitEncoding).
     assert "Kt-Action: resolve" in git("log", "-1", "--format=%B", cwd=forge.path)
     found_by_all(forge, server, Attack("message", "", lambda _: None, None), called)
+
+
+@pytest.mark.parametrize("encoding", [name for name in ENCODINGS if name.lower() not in {"", *READABLE}])
+def test_a_commit_in_an_encoding_that_nobody_can_be_sure_of_is_refused(
+    forge: Forge, called: str, encoding: str
+) -> None:
+    server = serve(forge)
+    # What git showed before is not taken for what this one says.
+    committed(forge, tree_with(forge, forge.tip(), {}), "bob", message="words of somebody else\n")
+    said(forge, "tidy up\n", encoding)
+    found_by_all(forge, server, Attack("message", repr(encoding), lambda _: None, None), called)
+    [found] = kt("verify", "--afresh", "--json", cwd=forge.path).json["violations"]
+    assert (found["commit"], found["author"]) == (forge.tip(), "alice@example.com")
+
+
+@pytest.mark.parametrize("encoding", ["", *sorted(READABLE)])
+def test_words_in_an_old_encoding_are_heard(forge: Forge, called: str, encoding: str) -> None:
+    server = serve(forge)
+    said(forge, f"w\u00e9ll\n\n{WORDS}".encode(encoding or "utf-8", "replace"), encoding)
+    found_by_all(forge, server, Attack("message", "Kt-Action", lambda _: None, None), called)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [("ISO-8859-1", "déjà vu"), ("EUC-JP", "日本"), ("windows-1251", "слово"), ("Big5", "中文")],
+)
+def test_people_may_write_in_the_encodings_of_their_countries(
+    forge: Forge, encoding: str, words: str
+) -> None:
+    server = serve(forge)
+    said(forge, f"{words}\n".encode(encoding), encoding)
+    assert_legal(forge, server)
+    log = list(Repository(forge.path).headers(["HEAD"]))
+    assert (log[-1].message, log[-1].encoding) == (f"{words}\n", "")
 
 
 # --- the order of parents, damage and restoration -------------------------------------------------

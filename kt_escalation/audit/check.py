@@ -71,7 +71,9 @@ def check(
             names = store.repository.changed(landing.fork or base, head)
             changed = [name for name in names if _RUNS_CHECKS.match(name)]
             found += [
-                replace(releases.ON_THE_LINE, commit=head, author=store.repository.email_of(head), path=name)
+                replace(
+                    releases.ON_THE_LINE, commit=head, author=commits.header(store, head).email, path=name
+                )
                 for name in names
                 if layout.released_id(store.below(name))
             ]
@@ -81,7 +83,7 @@ def check(
                 raise
             notes.append("kt cannot tell whether it changes the files that run this check")
         if changed and strict:
-            email = store.repository.email_of(head)
+            email = commits.header(store, head).email
             found += [
                 Violation("foreign", "expected no change of the files that run this check", head, email, p)
                 for p in changed
@@ -211,7 +213,7 @@ class _Landing:
         )
 
     def _email(self, commit: str) -> str:
-        return self._store.repository.email_of(commit)
+        return commits.header(self._store, commit).email
 
 
 def _told(store: GitStore, commit: str, name: str) -> str:

@@ -100,17 +100,16 @@ class Judge:
 
     def judge(
         self,
-        commits: Iterable[Commit],
+        commits: Iterable[tuple[Commit, bool]],
         line: Sequence[str],
-        signed: Iterable[bool],
         progress: Progress | None = None,
     ) -> list[Violation]:
-        """The violations of a line and of the commits that its merges carry; ``commits`` has parents first.
+        """The violations of a line and of the commits that its merges carry.
 
-        ``signed`` says for each commit, in the same order, whether it has a signature.
+        ``commits`` has parents first, each with whether it has a signature.
         """
         self._judged.commits = line
-        for batch in self._batches(zip(commits, signed, strict=True), set(line)):
+        for batch in self._batches(commits, set(line)):
             self._batch(batch)
             if progress is not None and len(batch) == _BATCH:
                 progress("judging commits", self._judged.count, len(line))
@@ -207,6 +206,7 @@ class Judge:
             self._parts.releases.imported(commit, difference.changes)
             return
         start.judge_restart(commit, difference)
+        self._parts.statements.judge_encoding(commit)
         if len(commit.parents) > 1:
             self._merge(commit, difference, self._parts.carried.judge(commit))
         else:

@@ -98,6 +98,15 @@ class Statements:
         root = self._store.root
         return [one for one in found if one.root == (root or None) or (one.root is None and root)]
 
+    def judge_encoding(self, commit: Commit) -> None:
+        """Note a commit in an encoding that kt does not read: others may read statements in it, or no author at all."""
+        if commit.encoding and self._scope.only is None:
+            expected = (
+                f"expected a message in UTF-8; kt cannot read it in {commit.encoding[:40]!r}, the encoding that the commit "
+                "names: commit again, or bring in a branch of others with `git merge --squash`"
+            )
+            self._findings.find(commit, layout.QUEUE, Violation("message", expected))
+
     def untrue(
         self, commit: Commit, said: Sequence[Statement], brought: Sequence[Brought], now: Policies
     ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import BadInput, NotAStore, ShallowClone, UnreadableStore
 from ..model.text import plural
 from ..rules.judge_step import Violation
-from ..storage import layout
+from ..storage import commits, layout
 from ..storage.clone import GitStore
 from ..storage.interface import Progress
 from .mark import Mark, remember, remembered
@@ -103,7 +103,7 @@ def _remembered(
     if known is not None and known.root != store.root and "kt.root" not in store.repository.config:
         where = store.full(layout.QUEUE)
         expected = f"expected the folder {known.root or 'at the top'}, where this clone has verified the store before"
-        wrong = Violation("root", expected, tip, store.repository.email_of(tip), where)
+        wrong = Violation("root", expected, tip, commits.header(store, tip).email, where)
         return replace(reported(history.run(tip, scope, progress=progress), tip), violations=(wrong,))
     ahead = end is not None and end != tip and store.repository.is_ancestor(end, tip)
     passing = end if ahead else None
@@ -196,7 +196,7 @@ def _rewritten(store: GitStore, end: str, known: str) -> Violation:
         f"expected a line that goes through {known[:12]}: ask the people who may rewrite the branch; if it was meant, "
         "`kt escalation verify --afresh` judges it again and continues from there"
     )
-    return Violation("rewritten", expected, end, store.repository.email_of(end), store.full(layout.QUEUE))
+    return Violation("rewritten", expected, end, commits.header(store, end).email, store.full(layout.QUEUE))
 
 
 def _range(store: GitStore, wanted: str | None) -> tuple[str | None, str]:

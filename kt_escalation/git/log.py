@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 from ..errors import GitFailed
 from .command import Git
+from .commit_signature import MAX_COMMIT
 from .objects import TreeEntry
 from .process import line_ended, nul_ended
 
@@ -17,11 +19,20 @@ from .process import line_ended, nul_ended
 _RAW = ("-z", "--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none")
 # One token for each commit, split into lines. Names and addresses cannot contain a line feed, nor a message a
 # NUL.
-_FORMAT = "--format=%x01%H%n%P%n%T%n%an%n%ae%n%ce%n%ct%n%B%x00"
-_FIELDS = 8
+_FORMAT = "--format=%x01%H%n%P%n%T%n%e%n%an%n%ae%n%ce%n%ct%n%B%x00"
+_FIELDS = 9
 _LOG = (*_RAW, "--topo-order", "--full-history", _FORMAT)
 #: The mode of the side of a change that has no file.
 ABSENT = "000000"
+# The encodings (git-commit, i18n.commitEncoding) in which every ASCII character is written as in ASCII. What git makes of
+# a commit in any other one may have no author, and not even be its own message.
+_LIKE_ASCII = re.compile(
+    r"utf-?8|(?:us-)?ascii|iso-?8859-?\d{1,2}|latin-?1|koi8-[ru]|(?:windows-|cp)125\d"
+    r"|cp(?:437|85[028]|866|874|9(?:32|36|49|50))|euc-?(?:jp|kr|cn)|gb(?:2312|k|18030)|big5|shift[-_]jis|sjis",
+    re.ASCII | re.IGNORECASE,
+)
+_AUTHOR = re.compile(rb"^author ([^\n]*?) ?<([^<>\n]*)>", re.MULTILINE)
+_COMMITTER = re.compile(rb"^committer [^\n]*<([^<>\n]*)> (\d{1,18})", re.MULTILINE)
 # The end of the year 9999, in seconds since 1970.
 _LAST_SECOND = 253_402_300_799
 
@@ -46,7 +57,8 @@ def change_of(path: str, old: tuple[str, str] | None, new: tuple[str, str] | Non
 class Commit(NamedTuple):
     """One commit, with its changes against its only parent.
 
-    The changes of a merge are those that no parent has, if the caller asked for them.
+    The changes of a merge are those that no parent has, if the caller asked for them. ``encoding`` is set if
+    kt does not read the encoding that the commit names; its names and message are then read as UTF-8.
     """
 
     oid: str
@@ -57,6 +69,7 @@ class Commit(NamedTuple):
     committer: str
     committed_at: datetime
     message: str
+    encoding: str = ""
     changes: tuple[FileChange, ...] = ()
 
 
@@ -66,7 +79,7 @@ class Log(Git):
     def log(self, rev: str, paths: Sequence[str], limit: int) -> Iterator[Commit]:
         """Commits that touch the pathspecs, newest first."""
         count = (f"--max-count={limit}",) if limit else ()
-        return _commits(self._stream("log", *_LOG, *count, rev, "--", *paths))
+        return self._commits(self._stream("log", *_LOG, *count, rev, "--", *paths))
 
     def log_of_words(self, rev: str, words: Sequence[str]) -> Iterator[Commit]:
         """The commits whose message contains one of the words, in upper or lower case, newest first.
@@ -74,14 +87,14 @@ class Log(Git):
         git reads the trees of these commits only.
         """
         asked = ("--fixed-strings", "--regexp-ignore-case", *(f"--grep={word}" for word in words))
-        return _commits(self._stream("log", *_LOG, *asked, rev, "--"))
+        return self._commits(self._stream("log", *_LOG, *asked, rev, "--"))
 
     def log_of_file(self, rev: str, path: str) -> Iterator[Commit]:
         """The commits that touch one file, whose path begins at the top of the repository.
 
         git uses the commit-graph's changed-path filters only for one literal path without pathspec magic.
         """
-        return _commits(self._stream("--literal-pathspecs", "log", *_LOG, rev, "--", path))
+        return self._commits(self._stream("--literal-pathspecs", "log", *_LOG, rev, "--", path))
 
     def walk(
         self, revisions: Sequence[str], paths: Sequence[str], *, merges: str = "off"
@@ -92,12 +105,12 @@ class Log(Git):
         """
         order = ("--topo-order", "--reverse", "--full-history", "--sparse")
         form = (f"--diff-merges={merges}", "--no-show-signature", _FORMAT)
-        return _commits(self._stream("log", *_RAW, *order, *form, *revisions, "--", *paths))
+        return self._commits(self._stream("log", *_RAW, *order, *form, *revisions, "--", *paths))
 
     def headers(self, revisions: Sequence[str]) -> Iterator[Commit]:
         """The commits in the order of `walk`, without their changes."""
         options = ("-z", "--topo-order", "--reverse", "--no-show-signature", "--no-patch", _FORMAT)
-        return _commits(self._stream("log", *options, *revisions, "--"))
+        return self._commits(self._stream("log", *options, *revisions, "--"))
 
     def parents(self, revisions: Sequence[str]) -> Iterator[str]:
         """For each commit, in the order of `walk`, a line with its id and its parents' ids."""
@@ -105,17 +118,14 @@ class Log(Git):
 
     def dates(self, commit: str, options: Sequence[str], paths: Sequence[str]) -> list[datetime]:
         """The times of the commits, up to one, that changed something below the paths."""
-        form = ("--no-show-signature", "--format=%ct", *options)
-        return [moment(seconds) for seconds in self._asked("log", *form, commit, "--", *paths).text.split()]
+        form = ("-z", "--no-show-signature", _FORMAT, *options)
+        return [
+            found.committed_at for found in self._commits(self._stream("log", *form, commit, "--", *paths))
+        ]
 
     def emails(self, revisions: Sequence[str]) -> frozenset[str]:
         """The e-mails of the authors of the commits that the revisions name."""
-        done = self._asked("log", "-z", "--format=%ae", *revisions)
-        return frozenset(done.text.split("\0")) - {""}
-
-    def email_of(self, commit: str) -> str:
-        """The e-mail of a commit's author."""
-        return self._asked("log", "--no-walk", "--no-show-signature", "--format=%ae", commit).text
+        return frozenset(commit.email for commit in self.headers(revisions)) - {""}
 
     @property
     def has_path_filters(self) -> bool:
@@ -167,41 +177,55 @@ class Log(Git):
         tree, *files = os.fsdecode(done.out).split("\0")
         return (tree if done.status == 0 else None), sorted(filter(None, files))
 
+    # --- what git answers ---------------------------------------------------------------------------
+
+    def _commits(self, answer: Iterator[bytes]) -> Iterator[Commit]:
+        """Parse the output of `git log`, whose tokens all end with a NUL. Raises GitFailed."""
+        tokens = _tokens(answer)
+        head = ""
+        changes: list[FileChange] = []
+        for token in tokens:
+            # A line feed separates a commit from its changes.
+            if token[:1] == "\n":
+                token = token.lstrip("\n")
+            kind = token[:1]
+            if kind == ":" and head:
+                changes.append(_change(token, next(tokens, "")))
+            elif kind == "\x01":
+                if head:
+                    yield self._commit(head, changes)
+                head, changes = token, []
+            elif kind:
+                raise _malformed(token)
+        if head:
+            yield self._commit(head, changes)
+
+    def _commit(self, token: str, changes: Sequence[FileChange]) -> Commit:
+        fields = token[1:].split("\n", _FIELDS - 1)
+        if len(fields) != _FIELDS:
+            raise _malformed(token)
+        oid, parents, tree, encoding, author, email, committer, seconds, message = fields
+        above = tuple(parents.split())
+        if not encoding or _LIKE_ASCII.fullmatch(encoding):
+            return Commit(
+                oid, above, tree, author, email, committer, moment(seconds), message, "", tuple(changes)
+            )
+        [found] = self.objects.get([oid], MAX_COMMIT)
+        return Commit(oid, above, tree, *_as_written((found and found.data) or b""), encoding, tuple(changes))
+
 
 def in_glob(path: str) -> str:
     """A path in a glob, with its special characters escaped."""
     return "".join(f"\\{char}" if char in "*?[\\" else char for char in path)
 
 
-def _commits(answer: Iterator[bytes]) -> Iterator[Commit]:
-    """Parse the output of `git log`, whose tokens all end with a NUL. Raises GitFailed."""
-    tokens = _tokens(answer)
-    head = ""
-    changes: list[FileChange] = []
-    for token in tokens:
-        # A line feed separates a commit from its changes.
-        if token[:1] == "\n":
-            token = token.lstrip("\n")
-        kind = token[:1]
-        if kind == ":" and head:
-            changes.append(_change(token, next(tokens, "")))
-        elif kind == "\x01":
-            if head:
-                yield _commit(head, changes)
-            head, changes = token, []
-        elif kind:
-            raise _malformed(token)
-    if head:
-        yield _commit(head, changes)
-
-
-def _commit(token: str, changes: Sequence[FileChange]) -> Commit:
-    fields = token[1:].split("\n", _FIELDS - 1)
-    if len(fields) != _FIELDS:
-        raise _malformed(token)
-    oid, parents, tree, author, email, committer, seconds, message = fields
-    above = tuple(parents.split())
-    return Commit(oid, above, tree, author, email, committer, moment(seconds), message, tuple(changes))
+def _as_written(commit: bytes) -> tuple[str, str, str, datetime, str]:
+    """The author, both e-mails, the committer's time and the message of a raw commit, read as UTF-8."""
+    head, _, message = commit.partition(b"\n\n")
+    author, committer = _AUTHOR.search(head), _COMMITTER.search(head)
+    name, email = (os.fsdecode(author[1]), os.fsdecode(author[2])) if author else ("", "")
+    by, seconds = (os.fsdecode(committer[1]), committer[2].decode()) if committer else ("", "")
+    return name, email, by, moment(seconds), os.fsdecode(message.partition(b"\0")[0])
 
 
 def _change(token: str, path: str) -> FileChange:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
+from itertools import zip_longest
 
 from ..errors import GitFailed
 from ..git.log import Commit as Commit
@@ -18,6 +19,15 @@ _RECENT = 1000
 def headers(store: GitStore, revisions: Sequence[str]) -> Iterator[Commit]:
     """The commits that the revisions name (`tip`, `^not-those`), without their changes, parents before children."""
     return store.repository.headers(revisions)
+
+
+def headers_signed(store: GitStore, revisions: Sequence[str]) -> Iterator[tuple[Commit, bool]]:
+    """`headers`, each with whether the commit has a signature, valid or not. Raises GitFailed."""
+    repository = store.repository
+    for commit, is_signed in zip_longest(repository.headers(revisions), repository.signed(revisions)):
+        if commit is None or is_signed is None:
+            raise GitFailed(command="rev-list", words="it lists another number of commits than `git log`")
+        yield commit, is_signed
 
 
 def header(store: GitStore, commit: str) -> Commit:
