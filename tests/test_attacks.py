@@ -756,7 +756,7 @@ def test_people_may_write_in_the_encodings_of_their_countries(
     said(forge, f"{words}\n".encode(encoding), encoding)
     assert_legal(forge, server)
     log = list(Repository(forge.path).headers(["HEAD"]))
-    assert (log[-1].message, log[-1].encoding) == (f"{words}\n", "")
+    assert (log[-1].message, log[-1].unread) == (f"{words}\n", "")
 
 
 # --- the order of parents, damage and restoration -------------------------------------------------

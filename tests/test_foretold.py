@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lab import git
 
-from kt_escalation.git.log import FileChange, change_of
+from kt_escalation.git.commit import FileChange, change_of
 from kt_escalation.git.objects import Object
 from kt_escalation.git.repository import Repository
 from kt_escalation.storage import foretold

@@ -61,7 +61,7 @@ class CarriedCommits:
         commit, now = side.commit, self._policies.policies
         self._start.judge_beside(commit)
         side.newest = max([self._newest_of(parent) for parent in commit.parents], default=LONG_AGO)
-        self._statements.judge_encoding(commit)
+        self._statements.judge_unread(commit)
         said = self._statements.said(commit)
         is_merge = len(commit.parents) > 1
         acts = moves = False

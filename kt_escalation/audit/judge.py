@@ -206,7 +206,7 @@ class Judge:
             self._parts.releases.imported(commit, difference.changes)
             return
         start.judge_restart(commit, difference)
-        self._parts.statements.judge_encoding(commit)
+        self._parts.statements.judge_unread(commit)
         if len(commit.parents) > 1:
             self._merge(commit, difference, self._parts.carried.judge(commit))
         else:

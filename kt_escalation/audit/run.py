@@ -202,7 +202,7 @@ class History:
         if since is not None:
             judge.resume(since)
         wanted = [tip, f"^{since.commit}"] if since else [tip]
-        violations = judge.judge(commits.headers_signed(self.store, wanted), line, progress)
+        violations = judge.judge(commits.signed_headers(self.store, wanted), line, progress)
         return Run(judge, lines, violations, since.commit if since else None)
 
     def _in_halves(

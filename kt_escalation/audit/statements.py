@@ -98,13 +98,11 @@ class Statements:
         root = self._store.root
         return [one for one in found if one.root == (root or None) or (one.root is None and root)]
 
-    def judge_encoding(self, commit: Commit) -> None:
-        """Note a commit in an encoding that kt does not read: others may read statements in it, or no author at all."""
-        if commit.encoding and self._scope.only is None:
-            expected = (
-                f"expected a message in UTF-8; kt cannot read it in {commit.encoding[:40]!r}, the encoding that the commit "
-                "names: commit again, or bring in a branch of others with `git merge --squash`"
-            )
+    def judge_unread(self, commit: Commit) -> None:
+        """Note a commit whose message kt does not read: others may read statements in it, or no author at all."""
+        if commit.unread and self._scope.only is None:
+            remedy = "commit again, or bring in a branch of others with `git merge --squash`"
+            expected = f"expected a message in UTF-8 that kt can read; {commit.unread}: {remedy}"
             self._findings.find(commit, layout.QUEUE, Violation("message", expected))
 
     def untrue(

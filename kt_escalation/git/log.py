@@ -6,13 +6,22 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import NamedTuple
+from datetime import datetime
 
 from ..errors import GitFailed
 from .command import Git
+from .commit import (
+    ABSENT,
+    Commit,
+    FileChange,
+    as_written,
+    is_like_ascii,
+    is_signed,
+    moment,
+    plain_commit,
+)
 from .commit_signature import MAX_COMMIT
-from .objects import TreeEntry
+from .objects import REQUESTS_AT_ONCE, TreeEntry, chunks
 from .process import line_ended, nul_ended
 
 # Shows every difference, whatever the user's settings or a .gitmodules file would leave out.
@@ -20,57 +29,12 @@ _RAW = ("-z", "--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none"
 # One token for each commit, split into lines. Names and addresses cannot contain a line feed, nor a message a
 # NUL.
 _FORMAT = "--format=%x01%H%n%P%n%T%n%e%n%an%n%ae%n%ce%n%ct%n%B%x00"
+_FORMAT_OF_LARGE = _FORMAT.replace("%B", "")
 _FIELDS = 9
+# What `cat-file` says before the bytes of a commit, and more than that.
+_RAW_COMMIT = re.compile(rb"[0-9a-f]{40,64} commit (\d+)\n")
+_LONGEST_LINE = 200
 _LOG = (*_RAW, "--topo-order", "--full-history", _FORMAT)
-#: The mode of the side of a change that has no file.
-ABSENT = "000000"
-# The encodings (git-commit, i18n.commitEncoding) in which every ASCII character is written as in ASCII. What git makes of
-# a commit in any other one may have no author, and not even be its own message.
-_LIKE_ASCII = re.compile(
-    r"utf-?8|(?:us-)?ascii|iso-?8859-?\d{1,2}|latin-?1|koi8-[ru]|(?:windows-|cp)125\d"
-    r"|cp(?:437|85[028]|866|874|9(?:32|36|49|50))|euc-?(?:jp|kr|cn)|gb(?:2312|k|18030)|big5|shift[-_]jis|sjis",
-    re.ASCII | re.IGNORECASE,
-)
-_AUTHOR = re.compile(rb"^author ([^\n]*?) ?<([^<>\n]*)>", re.MULTILINE)
-_COMMITTER = re.compile(rb"^committer [^\n]*<([^<>\n]*)> (\d{1,18})", re.MULTILINE)
-# The end of the year 9999, in seconds since 1970.
-_LAST_SECOND = 253_402_300_799
-
-
-class FileChange(NamedTuple):
-    """One changed file: its path, and the mode and id on both sides (None: absent)."""
-
-    path: str
-    old_mode: str
-    new_mode: str
-    old: str | None
-    new: str | None
-
-
-def change_of(path: str, old: tuple[str, str] | None, new: tuple[str, str] | None) -> FileChange:
-    """The change of a file from one mode and id to others (None: absent)."""
-    old_mode, old_oid = old or (ABSENT, None)
-    new_mode, new_oid = new or (ABSENT, None)
-    return FileChange(path, old_mode, new_mode, old_oid, new_oid)
-
-
-class Commit(NamedTuple):
-    """One commit, with its changes against its only parent.
-
-    The changes of a merge are those that no parent has, if the caller asked for them. ``encoding`` is set if
-    kt does not read the encoding that the commit names; its names and message are then read as UTF-8.
-    """
-
-    oid: str
-    parents: tuple[str, ...]
-    tree: str
-    author: str
-    email: str
-    committer: str
-    committed_at: datetime
-    message: str
-    encoding: str = ""
-    changes: tuple[FileChange, ...] = ()
 
 
 class Log(Git):
@@ -111,6 +75,61 @@ class Log(Git):
         """The commits in the order of `walk`, without their changes."""
         options = ("-z", "--topo-order", "--reverse", "--no-show-signature", "--no-patch", _FORMAT)
         return self._commits(self._stream("log", *options, *revisions, "--"))
+
+    def commits(self, oids: Sequence[str]) -> Iterator[tuple[Commit, bool]]:
+        """Commits without their changes, each with whether it has a signature, valid or not.
+
+        They are read from their bytes, and by git if git would not have written them so. Raises GitFailed.
+        """
+        for some in chunks(zip(oids, self._bytes_of(oids), strict=True)):
+            plain = [data and plain_commit(oid, data) for oid, data in some]
+            odd = [oid for (oid, data), known in zip(some, plain, strict=True) if data and not known]
+            others = self._without_walk(_FORMAT, odd) if odd else iter(())
+            for (oid, data), known in zip(some, plain, strict=True):
+                if known:
+                    yield known
+                elif data:
+                    yield next(others), is_signed(data)
+                else:
+                    [large] = self._without_walk(_FORMAT_OF_LARGE, [oid])
+                    yield large._replace(unread=f"it is larger than {MAX_COMMIT // 1024} KiB"), True
+
+    def _without_walk(self, form: str, oids: Sequence[str]) -> Iterator[Commit]:
+        """Exactly these commits, as git reads them. Raises GitFailed."""
+        options = ("-z", "--no-walk=unsorted", "--no-show-signature", "--no-patch", form)
+        found = [*self._commits(self._stream("log", *options, *oids, "--"))]
+        if [commit.oid for commit in found] != [*oids]:
+            raise GitFailed(command="log", words=f"it says nothing of some of {', '.join(oids)}"[:200])
+        return iter(found)
+
+    def _bytes_of(self, oids: Sequence[str]) -> Iterator[bytes | None]:
+        """The bytes of each commit, None for a larger one than is read. Raises GitFailed if one is missing."""
+        if len(oids) <= REQUESTS_AT_ONCE:
+            for oid, one in zip(oids, self.objects.get(oids, MAX_COMMIT), strict=True):
+                if one is None or one.kind != "commit":
+                    raise _no_commit(oid)
+                yield one.data
+            return
+        data, left_out = b"", 0
+        asked = "".join(f"{oid}\n" for oid in oids).encode()
+        for chunk in self._stream("cat-file", "--batch", "--buffer", stdin=asked):
+            data, left_out = data + chunk[left_out:], max(0, left_out - len(chunk))
+            at = 0
+            while found := _RAW_COMMIT.match(data, at):
+                begin, size = found.end(), int(found[1])
+                if size > MAX_COMMIT:
+                    yield None
+                    left_out = max(0, begin + size + 1 - len(data))
+                elif begin + size < len(data):
+                    yield data[begin : begin + size]
+                else:
+                    break
+                at = begin + size + 1
+            data = data[at:]
+            if len(data) > _LONGEST_LINE and not found:
+                break
+        if data:
+            raise _no_commit(os.fsdecode(data[:_LONGEST_LINE].partition(b"\n")[0]))
 
     def parents(self, revisions: Sequence[str]) -> Iterator[str]:
         """For each commit, in the order of `walk`, a line with its id and its parents' ids."""
@@ -205,27 +224,17 @@ class Log(Git):
         if len(fields) != _FIELDS:
             raise _malformed(token)
         oid, parents, tree, encoding, author, email, committer, seconds, message = fields
-        above = tuple(parents.split())
-        if not encoding or _LIKE_ASCII.fullmatch(encoding):
-            return Commit(
-                oid, above, tree, author, email, committer, moment(seconds), message, "", tuple(changes)
-            )
-        [found] = self.objects.get([oid], MAX_COMMIT)
-        return Commit(oid, above, tree, *_as_written((found and found.data) or b""), encoding, tuple(changes))
+        parts = (author, email, committer, moment(seconds), message)
+        if not is_like_ascii(encoding):
+            [found] = self.objects.get([oid], MAX_COMMIT)
+            parts = as_written((found and found.data) or b"")
+        odd = "" if is_like_ascii(encoding) else f"it names the encoding {encoding[:40]!r}"
+        return Commit(oid, tuple(parents.split()), tree, *parts, odd, tuple(changes))
 
 
 def in_glob(path: str) -> str:
     """A path in a glob, with its special characters escaped."""
     return "".join(f"\\{char}" if char in "*?[\\" else char for char in path)
-
-
-def _as_written(commit: bytes) -> tuple[str, str, str, datetime, str]:
-    """The author, both e-mails, the committer's time and the message of a raw commit, read as UTF-8."""
-    head, _, message = commit.partition(b"\n\n")
-    author, committer = _AUTHOR.search(head), _COMMITTER.search(head)
-    name, email = (os.fsdecode(author[1]), os.fsdecode(author[2])) if author else ("", "")
-    by, seconds = (os.fsdecode(committer[1]), committer[2].decode()) if committer else ("", "")
-    return name, email, by, moment(seconds), os.fsdecode(message.partition(b"\0")[0])
 
 
 def _change(token: str, path: str) -> FileChange:
@@ -241,13 +250,12 @@ def _change(token: str, path: str) -> FileChange:
     )
 
 
+def _no_commit(words: str) -> GitFailed:
+    return GitFailed(command="cat-file", words=f"there is no commit {words}")
+
+
 def _malformed(token: str) -> GitFailed:
     return GitFailed(command="log", words=f"its answer holds {token[:100]!r}, or ends in the middle")
-
-
-def moment(seconds: str) -> datetime:
-    """A committer's time as a valid time. In a raw commit it can be missing, or any number."""
-    return datetime.fromtimestamp(min(max(int(seconds or 0), 0), _LAST_SECOND), UTC)
 
 
 def _tokens(chunks: Iterator[bytes]) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import repeat
 from typing import NamedTuple
 
 from ..errors import GitFailed
@@ -33,18 +32,6 @@ class SignatureFacts(NamedTuple):
 
 class Signatures(Git):
     """The signatures of a repository's commits."""
-
-    def signed(self, revisions: Sequence[str]) -> Iterator[bool]:
-        """For each commit, in the order of `walk`: whether it has a signature, valid or not. Raises GitFailed."""
-        rest = b""
-        for chunk in self._stream("rev-list", "--topo-order", "--reverse", "--header", *revisions):
-            whole, _, rest = (rest + chunk).rpartition(b"\0")
-            if b"\ngpgsig" not in whole:
-                # The usual case, as git indents the messages.
-                yield from repeat(False, chunk.count(b"\0"))
-                continue
-            for commit in whole.split(b"\0"):
-                yield b"\ngpgsig" in commit.partition(b"\n\n")[0]
 
     def signatures(self, commits: Sequence[str]) -> Iterator[tuple[str, SignatureFacts]]:
         """The facts about each commit's signature: the verdict and the keys.

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
-from itertools import zip_longest
 
 from ..errors import GitFailed
-from ..git.log import Commit as Commit
+from ..git.commit import Commit as Commit
 from ..model.progress import counted
 from . import layout
 from .clone import GitStore
@@ -21,12 +20,16 @@ def headers(store: GitStore, revisions: Sequence[str]) -> Iterator[Commit]:
     return store.repository.headers(revisions)
 
 
-def headers_signed(store: GitStore, revisions: Sequence[str]) -> Iterator[tuple[Commit, bool]]:
+def signed_headers(store: GitStore, revisions: Sequence[str]) -> Iterator[tuple[Commit, bool]]:
     """`headers`, each with whether the commit has a signature, valid or not. Raises GitFailed."""
-    repository = store.repository
-    for commit, is_signed in zip_longest(repository.headers(revisions), repository.signed(revisions)):
-        if commit is None or is_signed is None:
-            raise GitFailed(command="rev-list", words="it lists another number of commits than `git log`")
+    lines = [*store.repository.parents(revisions)]
+    found = store.repository.commits([line.partition(" ")[0] for line in lines])
+    for line, (commit, is_signed) in zip(lines, found, strict=True):
+        if line != " ".join((commit.oid, *commit.parents)):
+            words = (
+                f"it and {commit.oid} itself name different parents; `git commit-graph verify` may say why"
+            )
+            raise GitFailed(command="rev-list", words=words)
         yield commit, is_signed
 
 

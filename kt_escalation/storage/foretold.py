@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from ..git.log import ABSENT, FileChange
+from ..git.commit import ABSENT, FileChange
 from ..git.objects import FILE, TREE
 from ..git.trees import NAMES, Unsound
 from .parsed_tree import Tree

@@ -7,7 +7,8 @@ from datetime import datetime
 from itertools import islice
 
 from ..frozen import dataclass
-from ..git.log import Commit, in_glob
+from ..git.commit import Commit
+from ..git.log import in_glob
 from ..git.objects import chunks
 from ..model.archive_file import BadArchive
 from ..model.progress import counted

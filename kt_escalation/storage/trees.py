@@ -15,9 +15,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import GitFailed
-from ..git.log import ABSENT as ABSENT
-from ..git.log import FileChange as FileChange
-from ..git.log import change_of
+from ..git.commit import ABSENT as ABSENT
+from ..git.commit import FileChange as FileChange
+from ..git.commit import change_of
 from ..git.objects import FILE, SUBMODULE, TREE, TreeEntry
 from ..git.trees import NAMES, RawEntry, folded, is_folder, shown
 from ..git.trees import Unsound as Unsound
