@@ -40,6 +40,8 @@ ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_NO_REPLACE_OBJECTS": "1",
+    # Commits go through a pipe in large pieces, and not one by one.
+    "GIT_FLUSH": "0",
     "GIT_GRAFT_FILE": os.devnull,
     "GIT_MERGE_AUTOEDIT": "no",
     "SSH_ASKPASS_REQUIRE": "never",
