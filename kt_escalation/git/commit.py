@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-#: How git's bytes are read as text, as `os.fsdecode` does it.
-NAMES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+from .objects import NAMES
+
 #: The mode of the side of a change that has no file.
 ABSENT = "000000"
 # The encodings (git-commit, i18n.commitEncoding) in which every ASCII character is written as in ASCII. What git makes of
@@ -22,12 +21,12 @@ _LIKE_ASCII = re.compile(
 # A commit as git writes it today (git-commit-tree): in UTF-8, with no other header than a signature. Each part of it can be
 # read in one way only.
 _PLAIN = re.compile(
-    rb"tree ([0-9a-f]{40,64})\n"
-    rb"((?:parent [0-9a-f]{40,64}\n)*)"
-    rb"author (?!\s)([^<>\n]+)(?<!\s) <([^<>\n]*)> [0-9]{1,12} [+-][0-9]{4}\n"
-    rb"committer [^<>\n]+ <([^<>\n]*)> ([0-9]{1,12}) [+-][0-9]{4}\n"
-    rb"((?:gpgsig(?:-sha256)? [^\n]*\n(?: [^\n]*\n)*)*)"
-    rb"\n"
+    r"tree ([0-9a-f]{40,64})\n"
+    r"((?:parent [0-9a-f]{40,64}\n)*)"
+    r"author (?!\s)([^<>\n]+)(?<!\s) <([^<>\n]*)> [0-9]{1,12} [+-][0-9]{4}\n"
+    r"committer [^<>\n]+ <([^<>\n]*)> ([0-9]{1,12}) [+-][0-9]{4}\n"
+    r"((?:gpgsig(?:-sha256)? [^\n]*\n(?: [^\n]*\n)*)*)"
+    r"\n"
 )
 _AUTHOR = re.compile(rb"^author ([^\n]*?) ?<([^<>\n]*)>", re.MULTILINE)
 _COMMITTER = re.compile(rb"^committer [^\n]*<([^<>\n]*)> (\d{1,18})", re.MULTILINE)
@@ -73,16 +72,14 @@ class Commit(NamedTuple):
 
 def plain_commit(oid: str, data: bytes) -> tuple[Commit, bool] | None:
     """A commit from its bytes, and whether it has a signature. None if git would not have written it so."""
-    found = _PLAIN.match(data)
-    if found is None or b"\0" in data:
+    text = data.decode(*NAMES)
+    found = _PLAIN.match(text)
+    if found is None or "\0" in text:
         return None
     tree, above, author, email, committer, seconds, signature = found.groups()
-    texts = (author.decode(*NAMES), email.decode(*NAMES), committer.decode(*NAMES))
     when = datetime.fromtimestamp(min(int(seconds), _LAST_SECOND), UTC)
-    message = data[found.end() :].decode(*NAMES)
-    return Commit(oid, tuple(above.decode().split()[1::2]), tree.decode(), *texts, when, message), bool(
-        signature
-    )
+    parents, message = tuple(above.split()[1::2]), text[found.end() :]
+    return Commit(oid, parents, tree, author, email, committer, when, message), bool(signature)
 
 
 def as_written(commit: bytes) -> tuple[str, str, str, datetime, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -21,7 +20,7 @@ from .commit import (
     plain_commit,
 )
 from .commit_signature import MAX_COMMIT
-from .objects import REQUESTS_AT_ONCE, TreeEntry, chunks
+from .objects import REQUESTS_AT_ONCE, TreeEntry, chunks, whole_objects
 from .process import line_ended, nul_ended
 
 # Shows every difference, whatever the user's settings or a .gitmodules file would leave out.
@@ -31,9 +30,6 @@ _RAW = ("-z", "--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none"
 _FORMAT = "--format=%x01%H%n%P%n%T%n%e%n%an%n%ae%n%ce%n%ct%n%B%x00"
 _FORMAT_OF_LARGE = _FORMAT.replace("%B", "")
 _FIELDS = 9
-# What `cat-file` says before the bytes of a commit, and more than that.
-_RAW_COMMIT = re.compile(rb"[0-9a-f]{40,64} commit (\d+)\n")
-_LONGEST_LINE = 200
 _LOG = (*_RAW, "--topo-order", "--full-history", _FORMAT)
 
 
@@ -92,7 +88,7 @@ class Log(Git):
                     yield next(others), is_signed(data)
                 else:
                     [large] = self._without_walk(_FORMAT_OF_LARGE, [oid])
-                    yield large._replace(unread=f"it is larger than {MAX_COMMIT // 1024} KiB"), True
+                    yield large._replace(unread=f"it is larger than {MAX_COMMIT // 1024} KiB"), False
 
     def _without_walk(self, form: str, oids: Sequence[str]) -> Iterator[Commit]:
         """Exactly these commits, as git reads them. Raises GitFailed."""
@@ -106,30 +102,12 @@ class Log(Git):
         """The bytes of each commit, None for a larger one than is read. Raises GitFailed if one is missing."""
         if len(oids) <= REQUESTS_AT_ONCE:
             for oid, one in zip(oids, self.objects.get(oids, MAX_COMMIT), strict=True):
-                if one is None or one.kind != "commit":
-                    raise _no_commit(oid)
+                if one is None:
+                    raise GitFailed(command="cat-file", words=f"{oid} missing")
                 yield one.data
             return
-        data, left_out = b"", 0
         asked = "".join(f"{oid}\n" for oid in oids).encode()
-        for chunk in self._stream("cat-file", "--batch", "--buffer", stdin=asked):
-            data, left_out = data + chunk[left_out:], max(0, left_out - len(chunk))
-            at = 0
-            while found := _RAW_COMMIT.match(data, at):
-                begin, size = found.end(), int(found[1])
-                if size > MAX_COMMIT:
-                    yield None
-                    left_out = max(0, begin + size + 1 - len(data))
-                elif begin + size < len(data):
-                    yield data[begin : begin + size]
-                else:
-                    break
-                at = begin + size + 1
-            data = data[at:]
-            if len(data) > _LONGEST_LINE and not found:
-                break
-        if data:
-            raise _no_commit(os.fsdecode(data[:_LONGEST_LINE].partition(b"\n")[0]))
+        yield from whole_objects(self._stream("cat-file", "--batch", "--buffer", stdin=asked), MAX_COMMIT)
 
     def parents(self, revisions: Sequence[str]) -> Iterator[str]:
         """For each commit, in the order of `walk`, a line with its id and its parents' ids."""
@@ -248,10 +226,6 @@ def _change(token: str, path: str) -> FileChange:
     return FileChange(
         path, old_mode, new_mode, None if old_mode == ABSENT else old, None if new_mode == ABSENT else new
     )
-
-
-def _no_commit(words: str) -> GitFailed:
-    return GitFailed(command="cat-file", words=f"there is no commit {words}")
 
 
 def _malformed(token: str) -> GitFailed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from .process import Underway
 
 #: The modes of a file, a folder and a submodule in a tree (gitformat-index, mode).
 FILE, TREE, SUBMODULE = "100644", "40000", "160000"
+#: How git's bytes are read as text, as `os.fsdecode` does it.
+NAMES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 #: The number of requests per batch. They must fit into a pipe while nobody reads the other end.
 REQUESTS_AT_ONCE = 500
 
@@ -44,6 +47,7 @@ class Object(NamedTuple):
 
 # The answer of `cat-file` for an existing object. For a missing one it repeats the request.
 _FOUND = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) (blob|tree|commit|tag) (\d+)")
+_BEFORE = re.compile(_FOUND.pattern + rb"\n")
 _LINE_FEED = ord("\n")
 _NOT_HERE = re.compile(rb"[0-9a-f]{40,64} submodule")
 
@@ -213,6 +217,32 @@ def _head(line: bytes, name: str) -> Object | None:
     if line in (asked + b" missing", asked + b" ambiguous") or _NOT_HERE.fullmatch(line):
         return None
     raise GitFailed(command="cat-file", words=f"its answer to {name!r} is {os.fsdecode(line)[:200]!r}")
+
+
+def whole_objects(answer: Iterable[bytes], largest: int) -> Iterator[bytes | None]:
+    """The bytes of each object in an answer of `cat-file --batch`, None for larger ones than ``largest``.
+
+    Raises GitFailed if one is missing.
+    """
+    data, left_out = b"", 0
+    for chunk in answer:
+        data, left_out = data + chunk[left_out:], max(0, left_out - len(chunk))
+        at = 0
+        while found := _BEFORE.match(data, at):
+            begin, end = found.end(), found.end() + int(found[3])
+            if int(found[3]) > largest:
+                yield None
+                left_out = max(0, end + 1 - len(data))
+            elif end < len(data):
+                yield data[begin:end]
+            else:
+                break
+            at = end + 1
+        data = data[at:]
+        if not found and b"\n" in data:
+            break
+    if data:
+        raise GitFailed(command="cat-file", words=os.fsdecode(data.partition(b"\n")[0][:200]))
 
 
 def pack_of(objects: Sequence[tuple[str, bytes]], hash_name: str) -> bytes:

@@ -7,17 +7,14 @@ have one name, it takes one of them. A reader with other tolerances would see an
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 from collections.abc import Sequence
 from itertools import chain
 from operator import ge
 
 from ..errors import UnreadableStore
-from .objects import FILE, TreeEntry
+from .objects import FILE, NAMES, TreeEntry
 
-#: How the names in trees are decoded.
-NAMES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 #: The form of a tree's entry, by the length of its ids.
 LINE = {width: re.compile(rb"([0-7]+) ([^\0/]+)\0(.{%d})" % width, re.DOTALL) for width in (20, 32)}
 _FILE = FILE.encode()

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from ..git.commit import ABSENT, FileChange
-from ..git.objects import FILE, TREE
-from ..git.trees import NAMES, Unsound
+from ..git.objects import FILE, NAMES, TREE
+from ..git.trees import Unsound
 from .parsed_tree import Tree
 
 # What an entry begins with, before its id.

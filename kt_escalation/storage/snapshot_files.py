@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ..git.objects import FILE, TREE, TreeEntry
-from ..git.trees import NAMES
+from ..git.objects import FILE, NAMES, TREE, TreeEntry
 from . import layout, trees
 from .reader import Reader
 

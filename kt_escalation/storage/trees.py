@@ -18,8 +18,8 @@ from ..errors import GitFailed
 from ..git.commit import ABSENT as ABSENT
 from ..git.commit import FileChange as FileChange
 from ..git.commit import change_of
-from ..git.objects import FILE, SUBMODULE, TREE, TreeEntry
-from ..git.trees import NAMES, RawEntry, folded, is_folder, shown
+from ..git.objects import FILE, NAMES, SUBMODULE, TREE, TreeEntry
+from ..git.trees import RawEntry, folded, is_folder, shown
 from ..git.trees import Unsound as Unsound
 from . import layout
 from .foretold import Foreteller
