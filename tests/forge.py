@@ -38,7 +38,7 @@ claims: {lease: 1h}
 rules:
   - match: {severity: critical}
     approvals: 2
-    claim_within: 15m
+    claim_within: 3h
     resolve_within: 4h
     fallback: {team_id: security}
 """

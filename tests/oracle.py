@@ -43,7 +43,7 @@ KT_YAML, WAIVERS, ROSTER = ".kt.yaml", "policies/waivers.yaml", "policies/roster
 OURS = {ROSTER, "policies/settings.yaml", WAIVERS, KT_YAML}
 PROPOSALS = timedelta(days=14)
 #: The encodings of `hostile.ENCODINGS` in which every letter of ASCII is written as in ASCII.
-READABLE = {"utf-8", "utf8", "iso-8859-1", "windows-1251", "euc-jp", "shift_jis"}
+READABLE = {"", "utf-8", "utf8", "iso-8859-1", "windows-1251", "euc-jp", "shift_jis"}
 #: The modes that git writes for what is no plain file: a fault of that file alone.
 PLAINLY_NOT = {"100755", "120000", "160000"}
 #: The last second that Python knows; git knows later ones.
@@ -137,7 +137,7 @@ def commit_of(oid: str, data: bytes) -> Commit:
     # git takes a commit for a text that ends with its first NUL.
     message, readable = message.partition(b"\0")[0], encoding.lower() in READABLE
     try:
-        text = message.decode(encoding if readable else "utf-8")
+        text = message.decode((readable and encoding) or "utf-8")
     except UnicodeDecodeError:
         text = message.decode(errors="replace")
     return Commit(oid, tree, tuple(parents), email, when, text, signed, readable)

@@ -487,7 +487,7 @@ def a_fallback_before_its_time(forge: Forge) -> None:
     forge.edit(
         TWO,
         ("  team_id: legal\n  source: default", "  team_id: security\n  source: fallback"),
-        ('  claim_within: "15m"\n', ""),
+        ('  claim_within: "3h"\n', ""),
         ("queued_at: .*", f'queued_at: "{later()}"'),
     )
     forge.commit("alice")
