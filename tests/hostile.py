@@ -70,6 +70,8 @@ DISGUISES = (b".GIT", b".git", b"Queue", b"QUEUE", b"policies ", b"Policies", b"
 ENCODINGS = {"UCS-2": "ascii", "UTF-16": "utf-16", "IBM037": "cp037", "UTF-7": "utf-7", "HZ": "ascii", "ISO-2022-JP": "iso2022_jp",
              "": "utf-8", "none of all": "utf-8", "ISO-8859-1//TRANSLIT": "latin-1", "Utf8": "utf-8", "ISO-8859-1": "latin-1",
              "windows-1251": "cp1251", "EUC-JP": "euc_jp", "Shift_JIS": "shift_jis"}  # fmt: skip
+#: Other ways to write a commit that others read in another way: headers twice, a NUL, headers without an end.
+TWO_WAYS = ("two authors", "two committers", "two encodings", "a NUL", "no end")
 
 
 def email(who: str) -> str:
@@ -119,6 +121,11 @@ class Forge:
             f"committer Somebody <{committer or by}> {seconds} +0000",
         ]
         words = message.encode()
+        if encoding in TWO_WAYS:
+            more = {"two authors": [lines[-2].replace(by, "carol@example.com")], "two committers": [lines[-1]],
+                    "two encodings": ["encoding UTF-8"] * 2}.get(encoding, [])  # fmt: skip
+            data = "\n".join([*lines, *more]).encode() + (b"\n" if encoding == "no end" else b"\n\n" + words)
+            return self.add("commit", data + b"\0more" if encoding == "a NUL" else data)
         if encoding != "utf-8":
             lines.append(f"encoding {encoding}")
             words = message.encode(ENCODINGS[encoding], "replace")
@@ -1316,7 +1323,8 @@ class _Maker:
         encoding = "utf-8"
         if random.random() < 0.1:
             # Without a choice of its own, so that the same numbers still make the same graphs.
-            encoding = [*ENCODINGS][sum(map(ord, message)) % len(ENCODINGS)]
+            ways = (*ENCODINGS, *TWO_WAYS)
+            encoding = ways[sum(map(ord, message)) % len(ways)]
         self.graph.put(
             branch, changes, by, message, encoding=encoding, what=f"says {message!r} in {encoding}"
         )

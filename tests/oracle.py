@@ -126,16 +126,18 @@ def commit_of(oid: str, data: bytes) -> Commit:
             tree = value
         elif key == "parent":
             parents.append(value)
-        elif key == "author":
+        elif key == "author" and not email:
             email = value.partition("<")[2].partition(">")[0]
         elif key == "encoding":
             encoding = value
-        elif key == "committer":
+        elif key == "committer" and not seconds:
             seconds = int(value[value.rindex(">") + 1 :].split()[0])
         signed = signed or key.startswith("gpgsig")
     when = datetime.fromtimestamp(min(seconds, LATEST), UTC)
-    # git takes a commit for a text that ends with its first NUL.
-    message, readable = message.partition(b"\0")[0], encoding.lower() in READABLE
+    # What others read in another way is refused, as far as kt can tell.
+    several = any(head.count(b"\n" + key + b" ") > 1 for key in (b"author", b"committer", b"encoding"))
+    readable = encoding.lower() in READABLE and not several and b"\0" not in data and b"\n\n" in data
+    message = message.partition(b"\0")[0]
     try:
         text = message.decode((readable and encoding) or "utf-8")
     except UnicodeDecodeError:

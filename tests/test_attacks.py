@@ -738,6 +738,82 @@ def test_a_commit_in_an_encoding_that_nobody_can_be_sure_of_is_refused(
     assert (found["commit"], found["author"]) == (forge.tip(), "alice@example.com")
 
 
+def raw_commit(forge: Forge, head: str, body: bytes = b"\ntidy up\n") -> None:
+    """A commit without changes whose headers behind its parent are these."""
+    above = f"tree {forge.git('rev-parse', 'HEAD^{tree}')}\nparent {forge.tip()}\n"
+    git("update-ref", "HEAD", written(forge, "commit", above.encode() + head.encode() + body), cwd=forge.path)
+
+
+BY = {who: f"{who} <{who}@example.com> 1795000000 +0000" for who in ("alice", "bob")}
+#: Headers that are read in one way here and in another there, and why nobody can say what they mean.
+READ_IN_TWO_WAYS = {
+    "two authors": (f"author {BY['bob']}\ncommitter {BY['alice']}\nauthor {BY['alice']}\n", "several headers `author`"),
+    "two committers": (f"author {BY['bob']}\ncommitter {BY['bob']}\ncommitter {BY['alice']}\n", "several headers `committer`"),
+    "a second date of thousands of digits": (
+        f"author {BY['bob']}\ncommitter {BY['bob']}\ncommitter {BY['bob'].replace('1795', '1795' * 1100)}\n",
+        "several headers `committer`",
+    ),
+    "two encodings": (
+        f"author {BY['bob']}\ncommitter {BY['bob']}\nencoding UTF-8\nencoding UTF-7\n", "several headers `encoding`",
+    ),
+    "an encoding that git looks for in many places": (
+        f"author {BY['bob']}\ncommitter {BY['bob']}\nencoding {'/x' * 300_000}\n", "it names the encoding '/x/x",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READ_IN_TWO_WAYS)
+def test_a_commit_that_is_read_in_two_ways_is_refused(forge: Forge, called: str, name: str) -> None:
+    head, why = READ_IN_TWO_WAYS[name]
+    server = serve(forge)
+    raw_commit(forge, head)
+    found_by_all(forge, server, Attack("message", why, lambda _: None, None), called)
+
+
+@pytest.mark.parametrize("body", [b"", b"\nwords\n\0more words\n"], ids=["no end", "a NUL"])
+def test_a_commit_whose_text_ends_elsewhere_for_others_is_refused(
+    forge: Forge, called: str, body: bytes
+) -> None:
+    server = serve(forge)
+    raw_commit(forge, f"author {BY['bob']}\ncommitter {BY['bob']}\n", body)
+    found_by_all(forge, server, Attack("message", "", lambda _: None, None), called)
+
+
+def test_a_date_of_thousands_of_digits_is_in_the_future(forge: Forge, called: str) -> None:
+    server = serve(forge)
+    raw_commit(forge, f"author {BY['bob']}\ncommitter {BY['bob'].replace('1795', '1795' * 1100)}\n")
+    refused = offer(forge, server)
+    assert (refused.code, "a commit no later than now" in refused.err) == (1, True), refused.err
+    ran = kt("verify", "--afresh", "--json", cwd=forge.path)
+    assert (ran.code, ran.err) == (0, ""), "it does nothing"
+    forge.edit(TWO, ("severity: critical", "severity: low"))
+    forge.commit("alice")
+    assert rules_of(forge, "--afresh") == ["transition"]
+
+
+@pytest.mark.parametrize(
+    "unseen", ["\ufe0f", "\u034f", "\u115f", "\u3164", "\U000e0100", "\U000e0fff", "\u200b"]
+)
+def test_words_with_what_nobody_sees_in_them_are_heard(forge: Forge, called: str, unseen: str) -> None:
+    server = serve(forge)
+    said(forge, WORDS.replace("kt:", f"k{unseen}t:").replace("Kt-", f"Kt{unseen}-"))
+    found_by_all(forge, server, Attack("message", "", lambda _: None, None), called)
+
+
+@pytest.mark.parametrize("letter", ["x", "\U0001f600"])
+def test_a_long_message_may_state_nothing(forge: Forge, called: str, letter: str) -> None:
+    server = serve(forge)
+    said(forge, f"well\n\n{letter * 200_000}\n")
+    assert_legal(forge, server)
+    said(forge, f"well\n\n{letter * 200_000}\n\nKt-Action: claim\n")
+    found_by_all(forge, server, Attack("message", "more than 64 KiB", lambda _: None, None), called)
+
+
+def test_of_very_many_false_statements_some_are_told(forge: Forge) -> None:
+    said(forge, "well\n\n" + "".join(f"Kt-Action: {number}\n" for number in range(2_000)))
+    assert rules_of(forge, "--afresh") == ["message"] * 10
+
+
 @pytest.mark.parametrize("encoding", sorted(READABLE))
 def test_words_in_an_old_encoding_are_heard(forge: Forge, called: str, encoding: str) -> None:
     server = serve(forge)
@@ -755,8 +831,10 @@ def test_people_may_write_in_the_encodings_of_their_countries(
     server = serve(forge)
     said(forge, f"{words}\n".encode(encoding), encoding)
     assert_legal(forge, server)
-    log = list(Repository(forge.path).headers(["HEAD"]))
-    assert (log[-1].message, log[-1].unread) == (f"{words}\n", "")
+    repository = Repository(forge.path)
+    *_, newest = repository.headers(["HEAD"])
+    repository.objects.close()
+    assert (newest.message, newest.unread) == (f"{words}\n", "")
 
 
 # --- the order of parents, damage and restoration -------------------------------------------------

@@ -5,7 +5,7 @@ See docs/compaction.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..errors import NotAllowed
@@ -45,6 +45,15 @@ class Archives:
         for change in commit.changes:
             if change.old and layout.archive_at(change.path):
                 self._findings.find(commit, change.path, Violation("archive", archive_file.FINAL))
+        self.were_here(commit.changes)
+
+    def were_here(self, changes: Iterable[FileChange]) -> None:
+        """Note the ids in new or changed archives, also in forged ones: from now on there is something by that id."""
+        for change in changes:
+            archive = layout.archive_at(change.path)
+            if change.new and archive is not None and archive.is_ids and archive.kind == "resolved":
+                for name in filter(self._records.looks_at, self._listed(change)):
+                    self._records.was_here(name)
 
     def judged(self, commit: Commit, policies: Policies, brought: list[Brought]) -> Commit:
         """Judge what a plain commit did to archives, and return the rest of the commit."""
@@ -55,6 +64,7 @@ class Archives:
             brought.append(Brought(name, frozenset({"compact"}), ""))
             if layout.released_id(path) is None:
                 self._records.know(name, None if found else self._archived(commit, name))
+        self.were_here(commit.changes)
         return without(commit, moved)
 
     def compacted(

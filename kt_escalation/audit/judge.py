@@ -127,7 +127,8 @@ class Judge:
     ) -> Iterator[list[Commit]]:
         """The commits of the line in batches; commits beside it are kept until a merge carries them in."""
         waiting: list[Commit] = []
-        for commit, is_signed in commits:
+        for read, is_signed in commits:
+            commit = messages.shortened(read)
             self.tally.commits += 1
             if is_signed:
                 self.authors.signed.add(commit.oid)
@@ -312,6 +313,7 @@ class Judge:
             "expected a merge of two parents: one of more may neither change the store nor state anything about it",
         )
         self.findings.find(commit, layout.QUEUE, wrong)
+        self._parts.archives.were_here(difference.changes)
         for name, sides in self.records.by_record(difference.changes).items():
             self.records.illegal.setdefault(name, self.commits.before(name, sides, commit.parents[0]))
             self.records.blame(name, commit, sides.path, wrong)

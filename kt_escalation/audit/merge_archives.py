@@ -50,6 +50,7 @@ class MergeArchives:
     def judge(self) -> None:
         """Check that a carried commit made each archive that it brings, and that none changes."""
         parts = self._parts
+        parts.archives.were_here(self._incoming.changes)
         for change in self._incoming.changes:
             if not layout.archive_at(change.path):
                 continue

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ..model import changes
 from ..model.record import Record
-from ..model.text import is_hidden
+from ..model.text import HIDDEN
 from ..model.vocabulary import ACTIONS
 from ..policies.roster import Roster, person
 from ..storage import layout
@@ -35,6 +35,11 @@ _KEYS = (
 # Messages as kt writes them need none of these, so `re` compiles them only when it is asked for them.
 _STATES = rf"({'|'.join(_KEYS)})(?![a-z-])[ \t]*(:?)[ \t]*(.*)"
 _LINE, _PLAIN = f"(?i){_STATES}", f"(?im)^({_STATES})$"
+# What is hidden but ends no line, and what Unicode lets a program leave out (Default_Ignorable_Code_Point).
+_UNSEEN = (
+    rf"(?!\s)[{HIDDEN}\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    r"\U00013430-\U00013455\U000e0000-\U000e0fff]"
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 _SUBJECT = rf"(?i)kt:\s*({'|'.join(ACTIONS)})\s+(?:(esc_[a-z0-9_-]+)|(\d+)\s+escalations)(?:\s+as\s+(\w+))?"
 # What kt writes about one escalation in visible ASCII, as nearly all messages are; its free text is indented.
@@ -46,6 +51,8 @@ _WRITTEN = re.compile(
 )
 # What foretells the files that it has changed.
 _FIRST_LINE = re.compile(r"kt: ([a-z]+) (esc_[a-z0-9_-]+)")
+# A message is kept if it is no longer than this, or states something and is no longer than that.
+_SHORT, _LONGEST = 1_000, 64 * 1024
 _RESOLVING = ("resolve", "withdraw", "sweep")
 # What git itself calls a merge (git-fmt-merge-msg, JGit). GitLab puts the branch that it merges into in quotes as well.
 _NAMED_BY_GIT = (
@@ -127,6 +134,17 @@ def files_told(commit: Commit) -> tuple[str, ...]:
     return (still,)
 
 
+def shortened(commit: Commit) -> Commit:
+    """The commit without a message too long to be kept. kt's own are shorter, so a long one may state nothing."""
+    if len(commit.message) <= _SHORT:
+        return commit
+    found = statements(commit.message)
+    if found and len(commit.message) <= _LONGEST:
+        return commit
+    why = f"it states something in more than {_LONGEST // 1024} KiB" if found else ""
+    return commit._replace(message=commit.message[:_SHORT].partition("\n")[0], unread=commit.unread or why)
+
+
 def statements(message: str) -> list[Statement]:
     """The statements of a message: its subject, then the lines that begin with one of kt's keys."""
     return _as_written(message) or _any_statements(message)
@@ -148,12 +166,13 @@ def _as_written(message: str) -> list[Statement] | None:
 def _any_statements(message: str) -> list[Statement]:
     """The statements of any message."""
     found: list[Statement] = []
-    subject = re.match(_SUBJECT, _subject(_visible(message)))
+    message = _visible(message)
+    subject = re.match(_SUBJECT, _subject(message))
     if subject:
         ids, count = [subject[2]] if subject[2] else [], subject[3] or ""
         outcome = (subject[4] or "").lower()
         found.append(Statement(subject[0], subject[1].lower(), ids, outcome=outcome, count=count))
-    if "kt-" not in message.lower() and message.isascii():
+    if "kt-" not in message.lower():
         return found
     current: Statement | None = None
     for words, name, colon, value in _lines(message):
@@ -179,7 +198,7 @@ def _lines(message: str) -> Iterable[Sequence[str]]:
     if message.isascii() and message.replace("\n", "").isprintable():
         # The usual case: only line feeds end its lines, and nothing in it is invisible.
         return re.findall(_PLAIN, message)
-    lines = (re.match(_LINE, line) for line in _visible(message).splitlines())
+    lines = (re.match(_LINE, line) for line in message.splitlines())
     return [key.group(0, 1, 2, 3) for key in lines if key]
 
 
@@ -211,7 +230,7 @@ def _visible(message: str) -> str:
     """The message without invisible characters, which could hide a key."""
     if message.isascii() and not _CONTROL.search(message):
         return message
-    return "".join(char for char in message if char.isspace() or not is_hidden(char))
+    return re.sub(_UNSEEN, "", message)
 
 
 def untrue(

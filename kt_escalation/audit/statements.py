@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from ..model import archive_file
 from ..policies.policy_set import Policies
@@ -19,6 +20,9 @@ from .line import Lines
 from .messages import Brought, Statement
 from .record_files import State, by_record
 from .scope import Scope
+
+# So many false statements of one message are told; one waiver accepts them all.
+_MOST_TOLD = 10
 
 
 @dataclass(eq=False)
@@ -99,10 +103,10 @@ class Statements:
         return [one for one in found if one.root == (root or None) or (one.root is None and root)]
 
     def judge_unread(self, commit: Commit) -> None:
-        """Note a commit whose message kt does not read: others may read statements in it, or no author at all."""
+        """Note a commit that others may read in another way: with another author, or with other statements."""
         if commit.unread and self._scope.only is None:
             remedy = "commit again, or bring in a branch of others with `git merge --squash`"
-            expected = f"expected a message in UTF-8 that kt can read; {commit.unread}: {remedy}"
+            expected = f"expected a commit that everybody reads in the same way; {commit.unread}: {remedy}"
             self._findings.find(commit, layout.QUEUE, Violation("message", expected))
 
     def untrue(
@@ -116,7 +120,7 @@ class Statements:
             above = self._lines.above(commit.oid)
             if above is not None and self._commits.other("").has_store(self._commits.tree_of(above)):
                 return
-        for expected in messages.untrue(said, brought, now.roster, commit.email):
+        for expected in islice(messages.untrue(said, brought, now.roster, commit.email), _MOST_TOLD):
             self._findings.find(commit, layout.QUEUE, Violation("message", expected))
 
     def is_pull(self, commit: Commit) -> bool:

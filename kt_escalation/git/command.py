@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -214,8 +214,8 @@ class Git:
             raise GitFailed(command=command_of(args), words=done.words)
         return done
 
-    def _stream(self, *args: str, stdin: bytes | None = None) -> Iterator[bytes]:
-        """Yield git's output as it comes. Raises GitFailed, also at the end of the output."""
+    def _stream(self, *args: str, stdin: bytes | None = None) -> Generator[bytes, None, None]:
+        """Yield git's output as it comes, or until it is closed. Raises GitFailed, also at the end of the output."""
         process = self._start(args, stdin=stdin is not None)
         if stdin is not None:
             process.give(stdin)

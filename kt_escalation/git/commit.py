@@ -11,13 +11,17 @@ from .objects import NAMES
 
 #: The mode of the side of a change that has no file.
 ABSENT = "000000"
-# The encodings (git-commit, i18n.commitEncoding) in which every ASCII character is written as in ASCII. What git makes of
-# a commit in any other one may have no author, and not even be its own message.
+# The encodings (git-commit, i18n.commitEncoding) in which every ASCII character is written as in ASCII, by the names that
+# common tools give them. What git makes of a commit in another one may have no author, and not even be its own message; and
+# to look for some names takes it minutes.
 _LIKE_ASCII = re.compile(
-    r"utf-?8|(?:us-)?ascii|iso-?8859-?\d{1,2}|latin-?1|koi8-[ru]|(?:windows-|cp)125\d"
-    r"|cp(?:437|85[028]|866|874|9(?:32|36|49|50))|euc-?(?:jp|kr|cn)|gb(?:2312|k|18030)|big5|shift[-_]jis|sjis",
+    r"utf-?8|(?:us-)?ascii|ansi_x3\.4-1968|iso[-_]?8859-?\d{1,2}|latin-?\d{1,2}|l\d|koi8-(?:r|u|ru)|tis-620|macintosh"
+    r"|(?:cp|ibm|ibm-)(?:437|85[028]|866|874|9(?:32|36|49|50))|(?:windows-|cp)(?:125\d|31j)|ms932|uhc"
+    r"|euc-?(?:jp|jp-ms|kr|cn|tw)|gb(?:2312|k|18030)|big5(?:-?hkscs)?|shift[-_]jis|sjis",
     re.ASCII | re.IGNORECASE,
 )
+# The headers that say who made a commit, and how that is to be read. git and other tools take one or the other of several.
+_ONCE = (b"author", b"committer", b"encoding")
 # A commit as git writes it today (git-commit-tree): in UTF-8, with no other header than a signature. Each part of it can be
 # read in one way only.
 _PLAIN = re.compile(
@@ -28,10 +32,12 @@ _PLAIN = re.compile(
     r"((?:gpgsig(?:-sha256)? [^\n]*\n(?: [^\n]*\n)*)*)"
     r"\n"
 )
+_ABOVE = re.compile(rb"tree [0-9a-fA-F]{40,64}\n(?:parent [0-9a-fA-F]{40,64}\n)*")
 _AUTHOR = re.compile(rb"^author ([^\n]*?) ?<([^<>\n]*)>", re.MULTILINE)
 _COMMITTER = re.compile(rb"^committer [^\n]*<([^<>\n]*)> (\d{1,18})", re.MULTILINE)
 # The end of the year 9999, in seconds since 1970.
 _LAST_SECOND = 253_402_300_799
+_DIGITS = 18
 
 
 class FileChange(NamedTuple):
@@ -55,7 +61,7 @@ class Commit(NamedTuple):
     """One commit, with its changes against its only parent.
 
     The changes of a merge are those that no parent has, if the caller asked for them. ``unread`` says why
-    kt does not read the message: the commit is too large, or in an encoding that is read as if it were UTF-8.
+    its names and message can be read in more than one way; they are then read from the first headers, as UTF-8.
     """
 
     oid: str
@@ -82,6 +88,30 @@ def plain_commit(oid: str, data: bytes) -> tuple[Commit, bool] | None:
     return Commit(oid, parents, tree, author, email, committer, when, message), bool(signature)
 
 
+def unread_commit(oid: str, data: bytes) -> Commit | None:
+    """A raw commit that can be read in more than one way, from its bytes, with why. None for any other one."""
+    above, why = _ABOVE.match(data), _why_unread(data)
+    if above is None or not why:
+        return None
+    tree, *parents = above[0].decode().lower().split()[1::2]
+    return Commit(oid, tuple(parents), tree, *as_written(data), why)
+
+
+def _why_unread(data: bytes) -> str:
+    headers = [line.partition(b" ") for line in data.partition(b"\n\n")[0].split(b"\n")]
+    names = [name for name, _, _ in headers]
+    encoding = next((os.fsdecode(value) for name, _, value in headers if name == b"encoding"), "")
+    several = next((name.decode() for name in _ONCE if names.count(name) > 1), None)
+    if several:
+        return f"it has several headers `{several}`"
+    if b"\n\n" not in data:
+        # git then takes whatever is in its memory for the message.
+        return "its headers have no end"
+    if b"\0" in data:
+        return "it contains a NUL, at which some stop reading"
+    return "" if is_like_ascii(encoding) else f"it names the encoding {encoding[:40]!r}"
+
+
 def as_written(commit: bytes) -> tuple[str, str, str, datetime, str]:
     """The author, both e-mails, the committer's time and the message of a raw commit, read as UTF-8; empty if missing."""
     head, _, message = commit.partition(b"\n\n")
@@ -102,5 +132,7 @@ def is_signed(data: bytes) -> bool:
 
 
 def moment(seconds: str) -> datetime:
-    """A committer's time as a valid time. In a raw commit it can be missing, or any number."""
-    return datetime.fromtimestamp(min(max(int(seconds or 0), 0), _LAST_SECOND), UTC)
+    """A committer's time as a valid time. In a raw commit it can be missing, or a number of any length."""
+    # Python refuses to read numbers of thousands of digits.
+    number = int(seconds or 0) if len(seconds) <= _DIGITS else _LAST_SECOND
+    return datetime.fromtimestamp(min(max(number, 0), _LAST_SECOND), UTC)

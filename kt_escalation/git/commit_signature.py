@@ -19,7 +19,7 @@ _MAX_SIGNATURE = 64 * 1024
 # The header for the repository's object format, and for the other one, which git also leaves out of the
 # payload.
 _HEADERS = {"sha1": b"gpgsig", "sha256": b"gpgsig-sha256"}
-_ANY_HEADER = re.compile(rb"^(gpgsig[^ \n]*)( ?)([^\n]*\n(?: [^\n]*\n)*)", re.MULTILINE)
+_ANY_HEADER = re.compile(rb"^(gpgsig[^ \n]*+)( ?+)([^\n]*+\n(?: [^\n]*+\n)*+)", re.MULTILINE)
 # The first lines of every commit. git reports a commit with a malformed committer as unsigned.
 _BEGINNING = re.compile(
     rb"tree [0-9a-f]{40,64}\n"

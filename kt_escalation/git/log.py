@@ -18,6 +18,7 @@ from .commit import (
     is_signed,
     moment,
     plain_commit,
+    unread_commit,
 )
 from .commit_signature import MAX_COMMIT
 from .objects import REQUESTS_AT_ONCE, TreeEntry, chunks, whole_objects
@@ -28,8 +29,9 @@ _RAW = ("-z", "--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none"
 # One token for each commit, split into lines. Names and addresses cannot contain a line feed, nor a message a
 # NUL.
 _FORMAT = "--format=%x01%H%n%P%n%T%n%e%n%an%n%ae%n%ce%n%ct%n%B%x00"
-_FORMAT_OF_LARGE = _FORMAT.replace("%B", "")
 _FIELDS = 9
+# So many raw commits are in memory at a time.
+_RAW_AT_ONCE = 50
 _LOG = (*_RAW, "--topo-order", "--full-history", _FORMAT)
 
 
@@ -69,42 +71,63 @@ class Log(Git):
 
     def headers(self, revisions: Sequence[str]) -> Iterator[Commit]:
         """The commits in the order of `walk`, without their changes."""
-        options = ("-z", "--topo-order", "--reverse", "--no-show-signature", "--no-patch", _FORMAT)
-        return self._commits(self._stream("log", *options, *revisions, "--"))
+        oids = [line.partition(" ")[0] for line in self.parents(revisions)]
+        return (commit for commit, _ in self.commits(oids))
 
     def commits(self, oids: Sequence[str]) -> Iterator[tuple[Commit, bool]]:
         """Commits without their changes, each with whether it has a signature, valid or not.
 
-        They are read from their bytes, and by git if git would not have written them so. Raises GitFailed.
+        They are read from their bytes, and by git if git would not have written them so but reads them in one way only.
+        Raises GitFailed.
         """
-        for some in chunks(zip(oids, self._bytes_of(oids), strict=True)):
-            plain = [data and plain_commit(oid, data) for oid, data in some]
-            odd = [oid for (oid, data), known in zip(some, plain, strict=True) if data and not known]
-            others = self._without_walk(_FORMAT, odd) if odd else iter(())
-            for (oid, data), known in zip(some, plain, strict=True):
-                if known:
-                    yield known
-                elif data:
-                    yield next(others), is_signed(data)
-                else:
-                    [large] = self._without_walk(_FORMAT_OF_LARGE, [oid])
-                    yield large._replace(unread=f"it is larger than {MAX_COMMIT // 1024} KiB"), False
+        for some in chunks(zip(oids, self._bytes_of(oids), strict=True), _RAW_AT_ONCE):
+            read = [self._read(oid, data) for oid, data in some]
+            odd = [oid for (oid, _), known in zip(some, read, strict=True) if known is None]
+            asked = self._asked_of_git(odd)
+            for (oid, data), known in zip(some, read, strict=True):
+                yield known or (asked[oid], is_signed(data or b""))
 
-    def _without_walk(self, form: str, oids: Sequence[str]) -> Iterator[Commit]:
-        """Exactly these commits, as git reads them. Raises GitFailed."""
-        options = ("-z", "--no-walk=unsorted", "--no-show-signature", "--no-patch", form)
-        found = [*self._commits(self._stream("log", *options, *oids, "--"))]
-        if [commit.oid for commit in found] != [*oids]:
+    def _read(self, oid: str, data: bytes | None) -> tuple[Commit, bool] | None:
+        """A commit from its bytes, if possible, and whether it has a signature."""
+        if data is None:
+            return self._large(oid), False
+        plain = plain_commit(oid, data)
+        if plain is not None:
+            return plain
+        unread = unread_commit(oid, data)
+        return (unread, is_signed(data)) if unread else None
+
+    def _large(self, oid: str) -> Commit:
+        """A commit of which only the beginning is read."""
+        answer = self._stream("cat-file", "commit", oid)
+        begin = next(answer, b"")
+        answer.close()
+        _, *parents = next(self.parents(["--no-walk", oid])).split()
+        tree = self.objects.id_of(f"{oid}^{{tree}}")
+        if tree is None:
+            raise GitFailed(command="cat-file", words=f"the tree of {oid} is missing")
+        name, email, by, when, _ = as_written(begin)
+        why = f"it is larger than {MAX_COMMIT // 1024} KiB"
+        return Commit(oid, tuple(parents), tree, name, email, by, when, "", why)
+
+    def _asked_of_git(self, oids: Sequence[str]) -> dict[str, Commit]:
+        """Commits as git reads them. Raises GitFailed."""
+        if not oids:
+            return {}
+        options = ("-z", "--no-walk=unsorted", "--no-show-signature", "--no-patch", _FORMAT)
+        found = {commit.oid: commit for commit in self._commits(self._stream("log", *options, *oids, "--"))}
+        if found.keys() != set(oids):
             raise GitFailed(command="log", words=f"it says nothing of some of {', '.join(oids)}"[:200])
-        return iter(found)
+        return found
 
     def _bytes_of(self, oids: Sequence[str]) -> Iterator[bytes | None]:
         """The bytes of each commit, None for a larger one than is read. Raises GitFailed if one is missing."""
         if len(oids) <= REQUESTS_AT_ONCE:
-            for oid, one in zip(oids, self.objects.get(oids, MAX_COMMIT), strict=True):
-                if one is None:
-                    raise GitFailed(command="cat-file", words=f"{oid} missing")
-                yield one.data
+            for some in chunks(oids, _RAW_AT_ONCE):
+                for oid, one in zip(some, self.objects.get(some, MAX_COMMIT), strict=True):
+                    if one is None:
+                        raise GitFailed(command="cat-file", words=f"{oid} missing")
+                    yield one.data
             return
         asked = "".join(f"{oid}\n" for oid in oids).encode()
         yield from whole_objects(self._stream("cat-file", "--batch", "--buffer", stdin=asked), MAX_COMMIT)
@@ -115,10 +138,8 @@ class Log(Git):
 
     def dates(self, commit: str, options: Sequence[str], paths: Sequence[str]) -> list[datetime]:
         """The times of the commits, up to one, that changed something below the paths."""
-        form = ("-z", "--no-show-signature", _FORMAT, *options)
-        return [
-            found.committed_at for found in self._commits(self._stream("log", *form, commit, "--", *paths))
-        ]
+        oids = self._asked("rev-list", *options, commit, "--", *paths).text.split()
+        return [found.committed_at for found, _ in self.commits(oids)]
 
     def emails(self, revisions: Sequence[str]) -> frozenset[str]:
         """The e-mails of the authors of the commits that the revisions name."""
