@@ -138,6 +138,8 @@ def commit_of(oid: str, data: bytes) -> Commit:
     several = any(head.count(b"\n" + key + b" ") > 1 for key in (b"author", b"committer", b"encoding"))
     readable = encoding.lower() in READABLE and not several and b"\0" not in data and b"\n\n" in data
     message = message.partition(b"\0")[0]
+    # Nobody has made it, so far as anybody may do something by that.
+    email = email if readable else ""
     try:
         text = message.decode((readable and encoding) or "utf-8")
     except UnicodeDecodeError:

@@ -735,7 +735,7 @@ def test_a_commit_in_an_encoding_that_nobody_can_be_sure_of_is_refused(
     said(forge, "tidy up\n", encoding)
     found_by_all(forge, server, Attack("message", repr(encoding), lambda _: None, None), called)
     [found] = kt("verify", "--afresh", "--json", cwd=forge.path).json["violations"]
-    assert (found["commit"], found["author"]) == (forge.tip(), "alice@example.com")
+    assert (found["commit"], found["author"]) == (forge.tip(), "")
 
 
 def raw_commit(forge: Forge, head: str, body: bytes = b"\ntidy up\n") -> None:
@@ -768,6 +768,15 @@ def test_a_commit_that_is_read_in_two_ways_is_refused(forge: Forge, called: str,
     server = serve(forge)
     raw_commit(forge, head)
     found_by_all(forge, server, Attack("message", why, lambda _: None, None), called)
+
+
+@attack("message", "several headers `author`", victim="esc_one")
+def an_approval_by_whom_of_two_one_likes(forge: Forge) -> None:
+    approved(forge, "alice")
+    head, _, text = git("cat-file", "commit", "HEAD", cwd=forge.path).partition("\nauthor ")
+    one, _, rest = text.partition("\n")
+    data = f"{head}\nauthor {one}\nauthor {one.replace('alice', 'mallory')}\n{rest}\n".encode()
+    git("update-ref", "HEAD", written(forge, "commit", data), cwd=forge.path)
 
 
 @pytest.mark.parametrize("body", [b"", b"\nwords\n\0more words\n"], ids=["no end", "a NUL"])

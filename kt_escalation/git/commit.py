@@ -33,8 +33,7 @@ _PLAIN = re.compile(
     r"\n"
 )
 _ABOVE = re.compile(rb"tree [0-9a-fA-F]{40,64}\n(?:parent [0-9a-fA-F]{40,64}\n)*")
-_AUTHOR = re.compile(rb"^author ([^\n]*?) ?<([^<>\n]*)>", re.MULTILINE)
-_COMMITTER = re.compile(rb"^committer [^\n]*<([^<>\n]*)> (\d{1,18})", re.MULTILINE)
+_TIME = re.compile(rb"^committer [^\n]*> (\d{1,18})", re.MULTILINE)
 # The end of the year 9999, in seconds since 1970.
 _LAST_SECOND = 253_402_300_799
 _DIGITS = 18
@@ -61,7 +60,7 @@ class Commit(NamedTuple):
     """One commit, with its changes against its only parent.
 
     The changes of a merge are those that no parent has, if the caller asked for them. ``unread`` says why
-    its names and message can be read in more than one way; they are then read from the first headers, as UTF-8.
+    it can be read in more than one way. Then it is by nobody, and its message is read as UTF-8.
     """
 
     oid: str
@@ -89,12 +88,20 @@ def plain_commit(oid: str, data: bytes) -> tuple[Commit, bool] | None:
 
 
 def unread_commit(oid: str, data: bytes) -> Commit | None:
-    """A raw commit that can be read in more than one way, from its bytes, with why. None for any other one."""
+    """A raw commit that can be read in more than one way, with why. None for any other one."""
     above, why = _ABOVE.match(data), _why_unread(data)
     if above is None or not why:
         return None
     tree, *parents = above[0].decode().lower().split()[1::2]
-    return Commit(oid, tuple(parents), tree, *as_written(data), why)
+    return by_nobody(oid, tuple(parents), tree, data, why)
+
+
+def by_nobody(oid: str, parents: tuple[str, ...], tree: str, data: bytes, unread: str) -> Commit:
+    """A commit that can be read in more than one way, with its first time and its message as UTF-8."""
+    head, _, message = data.partition(b"\n\n")
+    time = _TIME.search(head)
+    when, text = moment(time[1].decode() if time else ""), os.fsdecode(message.partition(b"\0")[0])
+    return Commit(oid, parents, tree, "", "", "", when, text, unread)
 
 
 def _why_unread(data: bytes) -> str:
@@ -110,15 +117,6 @@ def _why_unread(data: bytes) -> str:
     if b"\0" in data:
         return "it contains a NUL, at which some stop reading"
     return "" if is_like_ascii(encoding) else f"it names the encoding {encoding[:40]!r}"
-
-
-def as_written(commit: bytes) -> tuple[str, str, str, datetime, str]:
-    """The author, both e-mails, the committer's time and the message of a raw commit, read as UTF-8; empty if missing."""
-    head, _, message = commit.partition(b"\n\n")
-    author, committer = _AUTHOR.search(head), _COMMITTER.search(head)
-    name, email = (os.fsdecode(author[1]), os.fsdecode(author[2])) if author else ("", "")
-    by, seconds = (os.fsdecode(committer[1]), committer[2].decode()) if committer else ("", "")
-    return name, email, by, moment(seconds), os.fsdecode(message.partition(b"\0")[0])
 
 
 def is_like_ascii(encoding: str) -> bool:

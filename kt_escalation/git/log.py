@@ -13,7 +13,7 @@ from .commit import (
     ABSENT,
     Commit,
     FileChange,
-    as_written,
+    by_nobody,
     is_like_ascii,
     is_signed,
     moment,
@@ -106,9 +106,8 @@ class Log(Git):
         tree = self.objects.id_of(f"{oid}^{{tree}}")
         if tree is None:
             raise GitFailed(command="cat-file", words=f"the tree of {oid} is missing")
-        name, email, by, when, _ = as_written(begin)
         why = f"it is larger than {MAX_COMMIT // 1024} KiB"
-        return Commit(oid, tuple(parents), tree, name, email, by, when, "", why)
+        return by_nobody(oid, tuple(parents), tree, begin, why)._replace(message="")
 
     def _asked_of_git(self, oids: Sequence[str]) -> dict[str, Commit]:
         """Commits as git reads them. Raises GitFailed."""
@@ -223,12 +222,11 @@ class Log(Git):
         if len(fields) != _FIELDS:
             raise _malformed(token)
         oid, parents, tree, encoding, author, email, committer, seconds, message = fields
-        parts = (author, email, committer, moment(seconds), message)
-        if not is_like_ascii(encoding):
-            [found] = self.objects.get([oid], MAX_COMMIT)
-            parts = as_written((found and found.data) or b"")
-        odd = "" if is_like_ascii(encoding) else f"it names the encoding {encoding[:40]!r}"
-        return Commit(oid, tuple(parents.split()), tree, *parts, odd, tuple(changes))
+        above, after = tuple(parents.split()), tuple(changes)
+        if is_like_ascii(encoding):
+            return Commit(oid, above, tree, author, email, committer, moment(seconds), message, "", after)
+        [found] = self.objects.get([oid], MAX_COMMIT)
+        return by_nobody(oid, above, tree, (found and found.data) or b"", encoding)._replace(changes=after)
 
 
 def in_glob(path: str) -> str:
