@@ -21,7 +21,7 @@ from kt_escalation.git.repository import Repository
 #: What may come anywhere behind the parents: git reads the lines before only as it has written them.
 PIECES = (b"\0", b"<", b">", b" ", b"  ", b"\t", b"\r", b"\n", b"\n\n", b"\n ", b"\x0b", b"\x85", b"\xa0", b"\xe9", b"\xff",
           "é".encode(), "\u2028".encode(), b"author ", b"committer ", b"\nauthor X <x@y> 5 +0000", b"\ncommitter X <x@y> 5 +0000",
-          b"\nencoding UTF-8", b"\nencoding ISO-8859-1", b"\ngpgsig x", b"\ngpgsig-sha256 x\n y", b"\n gpgsig x", b"\nmergetag x",
+          b"\nencoding UTF-8", b"\nencoding ISO-8859-1", b"\ngpgsig x", b"\ngpgsig-sha256 x\n y", b"\n gpgsig x", b"\nmergetag x", b"\nchange-id x", b"\nHG:extra x\n more", b"\nAUTHOR x", b"\nparent x", b"\ntree x",
           b"-", b"9", b"99999999999", b"+", b"+0000", b"> ", b" <", b"\x1b", b"\nkt: claim esc_a")  # fmt: skip
 ROUND = 700
 #: The encodings of `PIECES`.

@@ -22,14 +22,14 @@ _LIKE_ASCII = re.compile(
 )
 # The headers that say who made a commit, and how that is to be read. git and other tools take one or the other of several.
 _ONCE = (b"author", b"committer", b"encoding")
-# A commit as git writes it today (git-commit-tree): in UTF-8, with no other header than a signature. Each part of it can be
-# read in one way only.
+# A commit as git and others write it today (git-commit-tree): in UTF-8, and with other headers only after those of git's own.
+# Each part of it can be read in one way only.
 _PLAIN = re.compile(
     r"tree ([0-9a-f]{40,64})\n"
     r"((?:parent [0-9a-f]{40,64}\n)*)"
     r"author (?!\s)([^<>\n]+)(?<!\s) <([^<>\n]*)> [0-9]{1,12} [+-][0-9]{4}\n"
     r"committer [^<>\n]+ <([^<>\n]*)> ([0-9]{1,12}) [+-][0-9]{4}\n"
-    r"((?:gpgsig(?:-sha256)? [^\n]*\n(?: [^\n]*\n)*)*)"
+    r"((?:(?!(?:tree|parent|author|committer|encoding) )[A-Za-z][A-Za-z0-9_:.-]*+ [^\n]*+\n(?: [^\n]*+\n)*+)*+)"
     r"\n"
 )
 _ABOVE = re.compile(rb"tree [0-9a-fA-F]{40,64}\n(?:parent [0-9a-fA-F]{40,64}\n)*")
@@ -81,10 +81,11 @@ def plain_commit(oid: str, data: bytes) -> tuple[Commit, bool] | None:
     found = _PLAIN.match(text)
     if found is None or "\0" in text:
         return None
-    tree, above, author, email, committer, seconds, signature = found.groups()
+    tree, above, author, email, committer, seconds, more = found.groups()
     when = datetime.fromtimestamp(min(int(seconds), _LAST_SECOND), UTC)
     parents, message = tuple(above.split()[1::2]), text[found.end() :]
-    return Commit(oid, parents, tree, author, email, committer, when, message), bool(signature)
+    commit = Commit(oid, parents, tree, author, email, committer, when, message)
+    return commit, "gpgsig" in more and is_signed(data)
 
 
 def unread_commit(oid: str, data: bytes) -> Commit | None:
