@@ -420,6 +420,11 @@ def said(message: str) -> list[Group]:
     """The groups of what a message says of the store at the top."""
     lines = message.splitlines()
     groups = []
+    if re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]", message.replace("\r\n", "\n")):
+        plain = "".join(char for char in message if char.isprintable()).lower()
+        if any(key in plain for key in KEYS) or re.search(rf"kt\s*:\s*({'|'.join(ACTIONS)})", plain):
+            # Nobody can say what a terminal makes of it.
+            groups.append(Group(("nothing",)))
     if found := SUBJECT.match(subject(message)):
         groups.append(Group((found[2].lower(),), found[1].lower(), outcome=found[3] and found[3].lower()))
     rest: list[Group] = []

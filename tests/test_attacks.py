@@ -24,6 +24,7 @@ from oracle import READABLE
 from raw import Change, Entry, changed, committed, tree_with, written
 
 from kt_escalation import Store
+from kt_escalation.audit import messages
 from kt_escalation.git.repository import Repository
 
 #: A roster on which a stranger has made himself everything.
@@ -738,9 +739,11 @@ def test_a_commit_in_an_encoding_that_nobody_can_be_sure_of_is_refused(
     assert (found["commit"], found["author"]) == (forge.tip(), "")
 
 
-def raw_commit(forge: Forge, head: str, body: bytes = b"\ntidy up\n") -> None:
-    """A commit without changes whose headers behind its parent are these."""
-    above = f"tree {forge.git('rev-parse', 'HEAD^{tree}')}\nparent {forge.tip()}\n"
+def raw_commit(
+    forge: Forge, head: str, body: bytes = b"\ntidy up\n", files: Mapping[str, str | None] | None = None
+) -> None:
+    """A commit whose headers behind its parent are these."""
+    above = f"tree {tree_with(forge, forge.tip(), files or {})}\nparent {forge.tip()}\n"
     git("update-ref", "HEAD", written(forge, "commit", above.encode() + head.encode() + body), cwd=forge.path)
 
 
@@ -755,6 +758,9 @@ READ_IN_TWO_WAYS = {
     ),
     "two encodings": (
         f"author {BY['bob']}\ncommitter {BY['bob']}\nencoding UTF-8\nencoding UTF-7\n", "several headers `encoding`",
+    ),
+    "two addresses": (
+        f"author bob <bob@example.com> <alice@example.com> 1795000000 +0000\ncommitter {BY['bob']}\n", "several addresses",
     ),
     "an encoding that git looks for in many places": (
         f"author {BY['bob']}\ncommitter {BY['bob']}\nencoding {'/x' * 300_000}\n", "it names the encoding '/x/x",
@@ -786,6 +792,95 @@ def test_a_commit_whose_text_ends_elsewhere_for_others_is_refused(
     server = serve(forge)
     raw_commit(forge, f"author {BY['bob']}\ncommitter {BY['bob']}\n", body)
     found_by_all(forge, server, Attack("message", "", lambda _: None, None), called)
+
+
+APPROVED = (
+    "kt: resolve esc_one as approved\n\nKt-Action: resolve\nKt-Escalation: esc_one\nKt-Outcome: approved\n"
+)
+#: Words that a terminal, a browser or git itself shows, though no line is just them.
+DISGUISED = {
+    "a colour": f"well\n\n\x1b[m{APPROVED}",
+    "a colour between": APPROVED.replace("kt:", "k\x1b[0mt:").replace("Kt-", "K\x1b[0mt-"),
+    "a colour of one byte": APPROVED.replace("kt:", "\u009b0mkt:").replace("Kt-", "\u009b0mKt-"),
+    "a link": APPROVED.replace("kt:", "\x1b]8;;http://x\x1b\\kt:").replace("Kt-", "\x1b]8;;http://x\x07Kt-"),
+    "a backspace": APPROVED.replace("kt:", "x\bkt:").replace("Kt-", "x\bKt-"),
+    "a unit separator": APPROVED.replace("kt:", "k\x1ft:").replace("Kt-", "Kt\x1f-"),
+    "a file separator": APPROVED.replace("kt:", "kt\x1c:").replace("Kt-", "Kt\x1c-"),
+    "a carriage return": APPROVED.replace("kt:", "hi\rkt:").replace("Kt-", "hi\rKt-"),
+    "a wide blank line": "kt:\n\u3000\nresolve esc_one as approved\n",
+    "a folded outcome": "well\n\nKt-Outcome:\n approved\n",
+    "the end of a folded outcome": "well\n\nKt-Action: claim\n resolve\n",
+}
+
+
+@pytest.mark.parametrize("name", DISGUISED)
+def test_words_are_heard_whatever_moves_them(forge: Forge, called: str, name: str) -> None:
+    server = serve(forge)
+    said(forge, DISGUISED[name])
+    found_by_all(forge, server, Attack("message", "", lambda _: None, None), called)
+
+
+@pytest.mark.parametrize(
+    "words", ["a red \x1b[31mword\x1b[m\n", "two\r\nlines\r\n", "a page\x0cand one\n", "✔\ufe0f kt is nice\n"]
+)
+def test_people_may_write_what_moves_a_cursor(forge: Forge, words: str) -> None:
+    server = serve(forge)
+    said(forge, words)
+    assert_legal(forge, server)
+
+
+def test_no_name_of_a_merge_costs_more_than_reading_it() -> None:
+    assert not messages.is_pull(f"Merge {':' * 60_000} x", "main")
+    assert messages.is_pull(f"Merge {':' * 60_000}", "main")
+
+
+#: Headers of nobody, and a body.
+BY_NOBODY = f"author {BY['bob']}\nauthor {BY['alice']}\ncommitter {BY['alice']}\n"
+
+
+def test_nobody_changes_policies_where_everybody_may(tmp_path: Path) -> None:
+    made = Forge.__new__(Forge)
+    made.path = tmp_path / "store"
+    made.path.mkdir()
+    made.git("init", "--quiet", "-b", "main")
+    assert kt("init", cwd=made.path, env=identity("boss")).code == 0
+    assert not (made.path / ROSTER_FILE).exists()
+    raw_commit(made, BY_NOBODY, b"\nwho we are\n", {ROSTER_FILE: MALLORY})
+    assert rules_of(made) == ["message", "policies"]
+    made.git("reset", "--quiet", "--hard")
+    made.write(ROSTER_FILE, ROSTER)
+    made.commit("boss", "who we are")
+    assert rules_of(made) == ["message", "policies"], "nobody's has never come into force"
+
+
+def test_a_store_is_begun_by_somebody(tmp_path: Path) -> None:
+    made = Forge.__new__(Forge)
+    made.path = tmp_path / "store"
+    made.path.mkdir()
+    made.git("init", "--quiet", "-b", "main")
+    assert kt("init", cwd=made.path, env=identity("boss")).code == 0
+    data = f"tree {made.git('rev-parse', 'HEAD^{tree}')}\n{BY_NOBODY}\na store\n".encode()
+    git("update-ref", "HEAD", written(made, "commit", data), cwd=made.path)
+    assert rules_of(made, "--afresh") == ["message"]
+
+
+def test_a_squash_of_what_is_read_in_two_ways_is_refused(forge: Forge) -> None:
+    base = forge.tip()
+    raw_commit(forge, BY_NOBODY)
+    for method in ("merge", "squash", "rebase"):
+        ran = kt("check", f"{base}..HEAD", "--method", method, "--json", cwd=forge.path)
+        assert ran.code == 1, ran.out
+        assert [found["rule"] for found in ran.json["violations"]] == ["message"]
+
+
+def test_who_has_no_address_is_not_who_sent_it(forge: Forge) -> None:
+    base = forge.tip()
+    tree = tree_with(forge, base, {"policies/policy-config.yaml": "pack: {enabled: true}\n# more\n"})
+    at = "1795000000 +0000"
+    data = f"tree {tree}\nparent {base}\nauthor boss <> {at}\ncommitter boss <> {at}\n\nmore\n"
+    git("update-ref", "HEAD", written(forge, "commit", data.encode()), cwd=forge.path)
+    ran = kt("check", f"{base}..HEAD", "--json", "--actor-from", "WHO", cwd=forge.path, env={"WHO": "boss"})
+    assert "pusher" in [found["rule"] for found in ran.json["violations"]]
 
 
 def test_a_date_of_thousands_of_digits_is_in_the_future(forge: Forge, called: str) -> None:

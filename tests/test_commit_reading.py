@@ -48,13 +48,11 @@ def is_odd(data: bytes) -> bool:
     """Whether a commit can be read in several ways."""
     headers = [line.partition(b" ") for line in data.partition(b"\n\n")[0].split(b"\n")]
     names = [name for name, _, _ in headers]
-    several = any(names.count(name) > 1 for name in (b"author", b"committer", b"encoding"))
-    return (
-        several
-        or b"\0" in data
-        or b"\n\n" not in data
-        or any(n == b"encoding" and not READ.fullmatch(v) for n, _, v in headers)
-    )
+    odd = any(names.count(name) > 1 for name in (b"author", b"committer", b"encoding"))
+    for name, _, value in headers:
+        odd |= name == b"encoding" and not READ.fullmatch(value)
+        odd |= name in (b"author", b"committer") and max(value.count(b"<"), value.count(b">")) > 1
+    return odd or b"\0" in data or b"\n\n" not in data
 
 
 def as_git_reads(repository: Path, oids: list[str]) -> dict[str, list[str | int]]:
@@ -117,6 +115,21 @@ def test_a_commit_too_large_to_be_read_says_so(tmp_path: Path) -> None:
         assert {commit.unread for commit in found[::3]} == {""}
         assert {commit.unread for commit in found[1::3]} == {"it is larger than 1024 KiB"}
         assert {(one.email, one.parents, one.message) for one in found[1::3]} == {("", (first,), "")}
+    repository.objects.close()
+
+
+def test_nobody_is_among_those_who_made_some_commits(tmp_path: Path) -> None:
+    forge = hostile.Forge()
+    git("init", "--quiet", "--bare", str(tmp_path), cwd=tmp_path)
+    tree = f"tree {forge.tree(())}\n".encode()
+    first = forge.add("commit", tree + PEOPLE + b"\nfirst\n")
+    second = forge.add(
+        "commit", tree + f"parent {first}\n".encode() + PEOPLE + b"encoding UTF-16\n\nsecond\n"
+    )
+    hostile.write([forge], tmp_path, {})
+    repository = Repository(tmp_path)
+    # A proposal with a commit of nobody's is nobody's own.
+    assert repository.emails([second]) == {"a@example.com", ""}
     repository.objects.close()
 
 

@@ -21,7 +21,7 @@ from ..storage import commits, layout
 from ..storage.clone import GitStore
 from ..storage.interface import Author, Entry, Progress
 from ..storage.trees import KT_YAML
-from . import releases
+from . import releases, statements
 from .mark import remembered
 from .record_files import by_record
 from .report import Report, reported
@@ -32,6 +32,8 @@ from .verify import FULL, commit_of, opened, require_store
 #: The time for asking the remote which branch is the store's, in seconds.
 ASK_SECONDS = 30.0
 # The files that run the check: a change of them gives a note, or with ``strict`` a violation.
+# The author of the merge that would land: nobody on any roster.
+_WHOEVER_MERGES = "whoever.merges"
 _RUNS_CHECKS = re.compile(r"\.github/workflows/|\.gitlab-ci\.yml$|\.gitlab/|\.gitea/|\.forgejo/")
 
 
@@ -135,7 +137,7 @@ class _Landing:
         head = commits.header(self._store, self._head)
         # A host squashes in the name of the person who opened the request: its author, if it has one author.
         parents = [self._base] if is_squash else [self._base, self._head]
-        who = Author(head.author, head.email if is_squash else "")
+        who = Author(head.author, head.email if is_squash else _WHOEVER_MERGES)
         message = head.message if is_squash else ""
         data = repository.format_commit(tree, parents, message, who, int(now.timestamp()))
         made = repository.object_id("commit", data)
@@ -147,6 +149,10 @@ class _Landing:
         if self._tip == self._head:
             yield from violations
             return
+        unread = statements.unread(commits.header(self._store, self._head))
+        if unread is not None and not any(violation.commit == self._head for violation in violations):
+            # A host makes a squash of it, of which nobody can say beforehand what it states.
+            yield replace(unread, commit=self._head, path=self._store.full(layout.QUEUE))
         mine = [violation for violation in violations if violation.commit == self._tip]
         names = {violation.escalation_id for violation in mine} | self._names(self._conflicts)
         moved = {violation.escalation_id: violation for violation in self._moved(names)}
@@ -240,7 +246,7 @@ def _not_theirs(
     for acted in run.judge.authors.acted:
         commit = acted.commit
         for actor, user in users.items():
-            if not commit.email:
+            if commit.email == _WHOEVER_MERGES:
                 continue
             if user is None or user != person(roster, acted.actor):
                 who = f"{actor.forge}:{actor.name}" if actor.forge else actor.name

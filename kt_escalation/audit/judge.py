@@ -202,12 +202,12 @@ class Judge:
             self.findings.find(commit, path, Violation("tree", f"expected a plain file; it is {kind}"))
         self._judged.root = commit.tree
         self.records.arrived = commit.committed_at
+        self._parts.statements.judge_unread(commit)
         if start.commit is None:
             start.start(commit, difference)
             self._parts.releases.imported(commit, difference.changes)
             return
         start.judge_restart(commit, difference)
-        self._parts.statements.judge_unread(commit)
         if len(commit.parents) > 1:
             self._merge(commit, difference, self._parts.carried.judge(commit))
         else:

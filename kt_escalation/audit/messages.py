@@ -40,6 +40,15 @@ _UNSEEN = (
     rf"(?!\s)[{HIDDEN}\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
     r"\U00013430-\U00013455\U000e0000-\U000e0fff]"
 )
+# What moves a cursor, or ends a line only for some programs; and whole sequences of it (ECMA-48).
+_MOVING = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]"
+_ESCAPES = (
+    r"(?:\x1b\[|\x9b)[0-?]*+[ -/]*+[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*+(?:\x07|\x1b\\|\x9c)?|\x1b[@-_]"
+)
+# Words of kt, with whatever blanks are in them.
+_WORDS = rf"(?i)kt\s*:\s*(?:{'|'.join(ACTIONS)})|{'|'.join(_KEYS)}"
+# A trailer's line with a part of its value on the next.
+_FOLDED = rf"(?im)^(?:{'|'.join(_KEYS)})[ \t]*:.*\n[ \t]+\S"
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 _SUBJECT = rf"(?i)kt:\s*({'|'.join(ACTIONS)})\s+(?:(esc_[a-z0-9_-]+)|(\d+)\s+escalations)(?:\s+as\s+(\w+))?"
 # What kt writes about one escalation in visible ASCII, as nearly all messages are; its free text is indented.
@@ -58,7 +67,7 @@ _RESOLVING = ("resolve", "withdraw", "sweep")
 _NAMED_BY_GIT = (
     r"Merge (?:branch '(?P<branch>[^']+)'(?: of \S.*| into [^'].*)?"
     r"|remote-tracking branch '(?P<tracking>[^']+)'.*"
-    r"|commit '[^']*'.*|\S*[:/]\S*(?: into .*)?)"
+    r"|commit '[^']*'.*|[^\s:/]*+[:/]\S*+(?: into .*)?)"
 )
 _MAIN = ("main", "master")
 
@@ -136,13 +145,16 @@ def files_told(commit: Commit) -> tuple[str, ...]:
 
 def shortened(commit: Commit) -> Commit:
     """The commit without a message too long to be kept. kt's own are shorter, so a long one may state nothing."""
-    if len(commit.message) <= _SHORT:
+    message = commit.message
+    if len(message) <= _SHORT:
         return commit
-    found = statements(commit.message)
-    if found and len(commit.message) <= _LONGEST:
+    is_kept = len(message) <= _LONGEST
+    states = bool(statements(message)) if is_kept else _says_something(message)
+    if is_kept and states:
         return commit
-    why = f"it states something in more than {_LONGEST // 1024} KiB" if found else ""
-    return commit._replace(message=commit.message[:_SHORT].partition("\n")[0], unread=commit.unread or why)
+    short = commit._replace(message=message[:_SHORT].partition("\n")[0])
+    why = f"it states something in more than {_LONGEST // 1024} KiB"
+    return short._replace(author="", email="", committer="", unread=commit.unread or why) if states else short
 
 
 def statements(message: str) -> list[Statement]:
@@ -166,6 +178,9 @@ def _as_written(message: str) -> list[Statement] | None:
 def _any_statements(message: str) -> list[Statement]:
     """The statements of any message."""
     found: list[Statement] = []
+    if _is_disguised(message):
+        # Nobody can say what a terminal makes of it.
+        found.append(Statement(ascii(message), is_odd=True))
     message = _visible(message)
     subject = re.match(_SUBJECT, _subject(message))
     if subject:
@@ -182,6 +197,9 @@ def _any_statements(message: str) -> list[Statement]:
             found.append(current)
         current.is_odd |= not colon
         _take(current, key, value.strip())
+    if current is not None and re.search(_FOLDED, message):
+        # git reads the line after it as a part of the value (git-interpret-trailers).
+        current.is_odd = True
     roots = {statement.root for statement in found if statement.root is not None}
     if len(roots) == 1:
         # A message is about one store, and the subject cannot name its folder.
@@ -198,8 +216,22 @@ def _lines(message: str) -> Iterable[Sequence[str]]:
     if message.isascii() and message.replace("\n", "").isprintable():
         # The usual case: only line feeds end its lines, and nothing in it is invisible.
         return re.findall(_PLAIN, message)
-    lines = (re.match(_LINE, line) for line in message.splitlines())
-    return [key.group(0, 1, 2, 3) for key in lines if key]
+    return re.findall(_PLAIN, "\n".join(message.splitlines()))
+
+
+def _says_something(message: str) -> bool:
+    """Whether a message has any statement."""
+    seen = _visible(message)
+    lines = "\n".join(seen.splitlines())
+    return bool(_is_disguised(message) or re.match(_SUBJECT, _subject(seen)) or re.search(_PLAIN, lines))
+
+
+def _is_disguised(message: str) -> bool:
+    """Whether a message has words of kt, and characters that move a cursor or end a line only for some."""
+    if message.isprintable() or not re.search(_MOVING, message.replace("\r\n", "\n")):
+        return False
+    plain = re.sub(_UNSEEN, "", re.sub(_MOVING, "", re.sub(_ESCAPES, "", message)))
+    return re.search(_WORDS, plain) is not None
 
 
 def _subject(message: str) -> str:
@@ -207,17 +239,17 @@ def _subject(message: str) -> str:
     line, _, rest = message.partition("\n")
     if line and line == line.strip() and rest[:1] in ("", "\n"):
         return line
-    lines = iter(line.strip() for line in message.split("\n"))
+    lines = iter(line.strip(" \t\r") for line in message.split("\n"))
     first = next((line for line in lines if line), "")
     return " ".join([first, *takewhile(bool, lines)])
 
 
 def _take(statement: Statement, key: str, value: str) -> None:
-    if key == "kt-escalation":
+    if key == "kt-escalation" and value:
         statement.ids.append(value)
         return
     name = _PARTS.get(key)
-    if name is None or (name == "root" and value in ("", ".", "/")):
+    if name is None or not value or (name == "root" and value in ("", ".", "/")):
         # A store at the top has no folder to name.
         statement.is_odd = True
         return

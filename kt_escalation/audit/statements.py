@@ -25,6 +25,16 @@ from .scope import Scope
 _MOST_TOLD = 10
 
 
+def unread(commit: Commit) -> Violation | None:
+    """The violation of a commit that can be read in more than one way."""
+    if not commit.unread:
+        return None
+    remedy = "commit again, or bring in a branch of others with `git merge --squash`"
+    return Violation(
+        "message", f"expected a commit that everybody reads in the same way; {commit.unread}: {remedy}"
+    )
+
+
 @dataclass(eq=False)
 class Statements:
     """Compares messages with commits."""
@@ -104,10 +114,9 @@ class Statements:
 
     def judge_unread(self, commit: Commit) -> None:
         """Note a commit that others may read in another way: with another author, or with other statements."""
-        if commit.unread and self._scope.only is None:
-            remedy = "commit again, or bring in a branch of others with `git merge --squash`"
-            expected = f"expected a commit that everybody reads in the same way; {commit.unread}: {remedy}"
-            self._findings.find(commit, layout.QUEUE, Violation("message", expected))
+        found = unread(commit) if self._scope.only is None else None
+        if found is not None:
+            self._findings.find(commit, layout.QUEUE, found)
 
     def untrue(
         self, commit: Commit, said: Sequence[Statement], brought: Sequence[Brought], now: Policies

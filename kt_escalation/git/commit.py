@@ -15,9 +15,9 @@ ABSENT = "000000"
 # common tools give them. What git makes of a commit in another one may have no author, and not even be its own message; and
 # to look for some names takes it minutes.
 _LIKE_ASCII = re.compile(
-    r"utf-?8|(?:us-)?ascii|ansi_x3\.4-1968|iso[-_]?8859-?\d{1,2}|latin-?\d{1,2}|l\d|koi8-(?:r|u|ru)|tis-620|macintosh"
+    r"utf-?8|(?:us-)?ascii|ansi_x3\.4-1968|iso[-_]?8859[-_]?\d{1,2}(?::\d{4})?|latin-?\d{1,2}|l\d|koi8-(?:r|u|ru)|tis-620|macintosh|mac-?roman"
     r"|(?:cp|ibm|ibm-)(?:437|85[028]|866|874|9(?:32|36|49|50))|(?:windows-|cp)(?:125\d|31j)|ms932|uhc"
-    r"|euc-?(?:jp|jp-ms|kr|cn|tw)|gb(?:2312|k|18030)|big5(?:-?hkscs)?|shift[-_]jis|sjis",
+    r"|euc-?(?:jp|jp-ms|kr|cn|tw)|gb(?:2312|k|18030)|big5(?:-?hkscs)?|shift[-_]jis|(?:x-)?sjis",
     re.ASCII | re.IGNORECASE,
 )
 # The headers that say who made a commit, and how that is to be read. git and other tools take one or the other of several.
@@ -107,17 +107,26 @@ def by_nobody(oid: str, parents: tuple[str, ...], tree: str, data: bytes, unread
 
 def _why_unread(data: bytes) -> str:
     headers = [line.partition(b" ") for line in data.partition(b"\n\n")[0].split(b"\n")]
-    names = [name for name, _, _ in headers]
-    encoding = next((os.fsdecode(value) for name, _, value in headers if name == b"encoding"), "")
-    several = next((name.decode() for name in _ONCE if names.count(name) > 1), None)
-    if several:
-        return f"it has several headers `{several}`"
+    encoding = ""
+    for name in _ONCE:
+        values = [value for header, _, value in headers if header == name]
+        if len(values) > 1:
+            return f"it has several headers `{name.decode()}`"
+        if name == b"encoding":
+            encoding = os.fsdecode(values[0]) if values else ""
+        elif values and max(values[0].count(b"<"), values[0].count(b">")) > 1:
+            return f"its {name.decode()} has several addresses"
     if b"\n\n" not in data:
         # git then takes whatever is in its memory for the message.
         return "its headers have no end"
     if b"\0" in data:
         return "it contains a NUL, at which some stop reading"
-    return "" if is_like_ascii(encoding) else f"it names the encoding {encoding[:40]!r}"
+    return "" if is_like_ascii(encoding) else odd_encoding(encoding)
+
+
+def odd_encoding(encoding: str) -> str:
+    """Why a commit in an encoding is not read."""
+    return f"it names the encoding {encoding[:40]!r}"
 
 
 def is_like_ascii(encoding: str) -> bool:

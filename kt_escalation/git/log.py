@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 
 from ..errors import GitFailed
 from .command import Git
@@ -17,6 +18,7 @@ from .commit import (
     is_like_ascii,
     is_signed,
     moment,
+    odd_encoding,
     plain_commit,
     unread_commit,
 )
@@ -32,6 +34,8 @@ _FORMAT = "--format=%x01%H%n%P%n%T%n%e%n%an%n%ae%n%ce%n%ct%n%B%x00"
 _FIELDS = 9
 # So many raw commits are in memory at a time.
 _RAW_AT_ONCE = 50
+# The beginning of a large commit, which has its headers: so many chunks of 64 KiB or more.
+_CHUNKS_OF_LARGE = 16
 _LOG = (*_RAW, "--topo-order", "--full-history", _FORMAT)
 
 
@@ -100,7 +104,7 @@ class Log(Git):
     def _large(self, oid: str) -> Commit:
         """A commit of which only the beginning is read."""
         answer = self._stream("cat-file", "commit", oid)
-        begin = next(answer, b"")
+        begin = b"".join(islice(answer, _CHUNKS_OF_LARGE))
         answer.close()
         _, *parents = next(self.parents(["--no-walk", oid])).split()
         tree = self.objects.id_of(f"{oid}^{{tree}}")
@@ -141,8 +145,8 @@ class Log(Git):
         return [found.committed_at for found, _ in self.commits(oids)]
 
     def emails(self, revisions: Sequence[str]) -> frozenset[str]:
-        """The e-mails of the authors of the commits that the revisions name."""
-        return frozenset(commit.email for commit in self.headers(revisions)) - {""}
+        """The e-mails of the authors of the commits that the revisions name; empty for nobody's."""
+        return frozenset(commit.email for commit in self.headers(revisions))
 
     @property
     def has_path_filters(self) -> bool:
@@ -226,7 +230,8 @@ class Log(Git):
         if is_like_ascii(encoding):
             return Commit(oid, above, tree, author, email, committer, moment(seconds), message, "", after)
         [found] = self.objects.get([oid], MAX_COMMIT)
-        return by_nobody(oid, above, tree, (found and found.data) or b"", encoding)._replace(changes=after)
+        data = (found and found.data) or b""
+        return by_nobody(oid, above, tree, data, odd_encoding(encoding))._replace(changes=after)
 
 
 def in_glob(path: str) -> str:

@@ -146,11 +146,12 @@ def _not_due(what: str, when: datetime | None) -> Violation:
 def judge_policies(author: str, parent: Policies) -> tuple[Violation, ...]:
     """The violations of a change in `policies/`, which needs an admin of the parent's roster.
 
-    Anyone may add the first roster. See docs/rights.md.
+    Anyone may add the first roster, if it is known who did. See docs/rights.md.
     """
     roster = parent.roster
     if roster is None:
-        return ()
+        expected = "expected a commit of which everybody can tell who made it"
+        return () if author else (Violation("policies", expected),)
     user = roster.by_id.get(known_as(author, roster))
     if user and "admin" in user.roles:
         return ()

@@ -45,8 +45,10 @@ def known_as(name: str, roster: Roster | None) -> str:
 
 
 def require_role(actor: Actor, action: str, escalation_id: str, *roles: Role) -> None:
-    """Raise NotAllowed unless the actor has one of the roles. Without a roster, everybody may."""
+    """Raise NotAllowed unless the actor has one of the roles. Without a roster, everybody may who is somebody."""
     missing, roster = _role_missing(actor.policies.roster, actor.name, roles), actor.policies.roster
+    if missing and roster is None:
+        raise _refusal(actor, action, escalation_id, missing)
     if missing and roster is not None:
         who = roster.with_role(*roles)
         have = f"{', '.join(who)} {'has' if len(who) == 1 else 'have'} it" if who else "nobody has it"
@@ -208,7 +210,7 @@ def split(record: Record, policies: Policies, deciders: Iterable[str] = ()) -> s
 
 
 def is_admin(actor: Actor) -> bool:
-    """Whether the actor is an admin. Without a roster, everybody is."""
+    """Whether the actor is an admin. Without a roster, everybody is who is somebody."""
     return _role_missing(actor.policies.roster, actor.name, ("admin",)) is None
 
 
@@ -222,7 +224,7 @@ def require_known(actor: Actor, action: str) -> None:
 
 def _role_missing(roster: Roster | None, name: str, roles: tuple[Role, ...]) -> str | None:
     if roster is None:
-        return None
+        return None if name else f"{NOBODY} has no role"
     user = roster.by_id.get(person(roster, name))
     if user and set(roles) & set(user.roles):
         return None
