@@ -1858,8 +1858,9 @@ class _Replay:
         if not sure:
             self.doubtful.add(oid)
         for name in sorted(here.records().union(*(there.records() for there in snaps))):
-            if all(loose(here.state(name)) != loose(there.state(name)) for there in snaps):
-                self.report(oid, "merge", "queue", name=name, sure=sure)
+            after, before = loose(here.state(name)), loose(snaps[0].state(name))
+            if all(after != loose(there.state(name)) for there in snaps):
+                self.report(oid, "merge", path_in(after - before or before - after), name=name, sure=sure)
             elif all(here.state(name) != there.state(name) for there in snaps):
                 # What it has made of archives is found where they are brought.
                 self.report(oid, "merge", "queue", name=name, sure=False)
