@@ -113,7 +113,7 @@ class Commit:
     at: datetime
     message: str
     signed: bool
-    #: Whether it is in an encoding that is read, whatever git makes of others.
+    #: Whether everybody reads it in the same way.
     readable: bool = True
 
 
@@ -134,11 +134,11 @@ def commit_of(oid: str, data: bytes) -> Commit:
             seconds = int(value[value.rindex(">") + 1 :].split()[0])
         signed = signed or key.startswith("gpgsig")
     when = datetime.fromtimestamp(min(seconds, LATEST), UTC)
-    # What others read in another way is refused, as far as kt can tell.
+    # A commit that others may read in another way is refused.
     several = any(head.count(b"\n" + key + b" ") > 1 for key in (b"author", b"committer", b"encoding"))
     readable = encoding.lower() in READABLE and not several and b"\0" not in data and b"\n\n" in data
     message = message.partition(b"\0")[0]
-    # Nobody has made it, so far as anybody may do something by that.
+    # Such a commit is by nobody.
     email = email if readable else ""
     try:
         text = message.decode((readable and encoding) or "utf-8")

@@ -838,13 +838,19 @@ def test_no_name_of_a_merge_costs_more_than_reading_it() -> None:
 BY_NOBODY = f"author {BY['bob']}\nauthor {BY['alice']}\ncommitter {BY['alice']}\n"
 
 
-def test_nobody_changes_policies_where_everybody_may(tmp_path: Path) -> None:
+def begun(folder: Path) -> Forge:
+    """A store that has just begun, without a roster."""
     made = Forge.__new__(Forge)
-    made.path = tmp_path / "store"
+    made.path = folder / "store"
     made.path.mkdir()
     made.git("init", "--quiet", "-b", "main")
     assert kt("init", cwd=made.path, env=identity("boss")).code == 0
     assert not (made.path / ROSTER_FILE).exists()
+    return made
+
+
+def test_nobody_changes_policies_where_everybody_may(tmp_path: Path) -> None:
+    made = begun(tmp_path)
     raw_commit(made, BY_NOBODY, b"\nwho we are\n", {ROSTER_FILE: MALLORY})
     assert rules_of(made) == ["message", "policies"]
     made.git("reset", "--quiet", "--hard")
@@ -854,11 +860,7 @@ def test_nobody_changes_policies_where_everybody_may(tmp_path: Path) -> None:
 
 
 def test_a_store_is_begun_by_somebody(tmp_path: Path) -> None:
-    made = Forge.__new__(Forge)
-    made.path = tmp_path / "store"
-    made.path.mkdir()
-    made.git("init", "--quiet", "-b", "main")
-    assert kt("init", cwd=made.path, env=identity("boss")).code == 0
+    made = begun(tmp_path)
     data = f"tree {made.git('rev-parse', 'HEAD^{tree}')}\n{BY_NOBODY}\na store\n".encode()
     git("update-ref", "HEAD", written(made, "commit", data), cwd=made.path)
     assert rules_of(made, "--afresh") == ["message"]
@@ -873,11 +875,14 @@ def test_a_squash_of_what_is_read_in_two_ways_is_refused(forge: Forge) -> None:
         assert [found["rule"] for found in ran.json["violations"]] == ["message"]
 
 
-def test_who_has_no_address_is_not_who_sent_it(forge: Forge) -> None:
+@pytest.mark.parametrize("address", ["", "whoever merges"])
+def test_who_has_no_address_is_not_who_sent_it(forge: Forge, address: str) -> None:
     base = forge.tip()
     tree = tree_with(forge, base, {"policies/policy-config.yaml": "pack: {enabled: true}\n# more\n"})
     at = "1795000000 +0000"
-    data = f"tree {tree}\nparent {base}\nauthor boss <> {at}\ncommitter boss <> {at}\n\nmore\n"
+    data = (
+        f"tree {tree}\nparent {base}\nauthor boss <{address}> {at}\ncommitter boss <{address}> {at}\n\nmore\n"
+    )
     git("update-ref", "HEAD", written(forge, "commit", data.encode()), cwd=forge.path)
     ran = kt("check", f"{base}..HEAD", "--json", "--actor-from", "WHO", cwd=forge.path, env={"WHO": "boss"})
     assert "pusher" in [found["rule"] for found in ran.json["violations"]]

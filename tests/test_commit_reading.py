@@ -99,11 +99,16 @@ def test_commits_are_read_as_git_reads_them(tmp_path: Path, seed: int) -> None:
     repository.objects.close()
 
 
-def test_a_commit_too_large_to_be_read_says_so(tmp_path: Path) -> None:
+def begun(repository: Path) -> tuple[hostile.Forge, bytes, str]:
+    """A new repository's objects, the first line of its commits, and its first commit."""
     forge = hostile.Forge()
-    git("init", "--quiet", "--bare", str(tmp_path), cwd=tmp_path)
+    git("init", "--quiet", "--bare", str(repository), cwd=repository)
     tree = f"tree {forge.tree(())}\n".encode()
-    first = forge.add("commit", tree + PEOPLE + b"\nfirst\n")
+    return forge, tree, forge.add("commit", tree + PEOPLE + b"\nfirst\n")
+
+
+def test_a_commit_too_large_to_be_read_says_so(tmp_path: Path) -> None:
+    forge, tree, first = begun(tmp_path)
     above = f"parent {first}\n".encode()
     large = forge.add("commit", tree + above + PEOPLE + b"\n" + b"x" * MAX_COMMIT)
     hostile.write([forge], tmp_path, {})
@@ -119,10 +124,7 @@ def test_a_commit_too_large_to_be_read_says_so(tmp_path: Path) -> None:
 
 
 def test_nobody_is_among_those_who_made_some_commits(tmp_path: Path) -> None:
-    forge = hostile.Forge()
-    git("init", "--quiet", "--bare", str(tmp_path), cwd=tmp_path)
-    tree = f"tree {forge.tree(())}\n".encode()
-    first = forge.add("commit", tree + PEOPLE + b"\nfirst\n")
+    forge, tree, first = begun(tmp_path)
     second = forge.add(
         "commit", tree + f"parent {first}\n".encode() + PEOPLE + b"encoding UTF-16\n\nsecond\n"
     )

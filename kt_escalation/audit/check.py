@@ -31,9 +31,9 @@ from .verify import FULL, commit_of, opened, require_store
 
 #: The time for asking the remote which branch is the store's, in seconds.
 ASK_SECONDS = 30.0
+# The author of the merge that would land. With a blank in it, it is neither an e-mail nor a user id of a roster.
+_WHOEVER_MERGES = "whoever merges"
 # The files that run the check: a change of them gives a note, or with ``strict`` a violation.
-# The author of the merge that would land: nobody on any roster.
-_WHOEVER_MERGES = "whoever.merges"
 _RUNS_CHECKS = re.compile(r"\.github/workflows/|\.gitlab-ci\.yml$|\.gitlab/|\.gitea/|\.forgejo/")
 
 
@@ -66,7 +66,7 @@ def check(
             report = reported(run, head, only_new=True, may_waive=False)
             found = list(landing.found(report.violations))
         if actors is not None:
-            found += _not_theirs(run, actors, run.judge.policies.policies.roster, store)
+            found += _not_theirs(run, actors, run.judge.policies.policies.roster, store, landing.merge)
         notes = list(landing.notes(wanted))
         changed = []
         try:
@@ -121,6 +121,8 @@ class _Landing:
         self._since, self._tip = resting or base, head
         if method == "squash" or not self._is_ahead:
             self._since, self._tip = base, self._made(now, is_squash=method == "squash")
+        #: The merge that would land, if one would. A squash has the author of the request.
+        self.merge = self._tip if self._tip != head and method != "squash" else None
 
     def run(self, scope: Scope, progress: Progress | None) -> Run:
         """Judge the request in the form in which it would be merged."""
@@ -237,16 +239,17 @@ def _told(store: GitStore, commit: str, name: str) -> str:
 
 
 def _not_theirs(
-    run: Run, actors: Sequence[Sender], roster: Roster | None, store: GitStore
+    run: Run, actors: Sequence[Sender], roster: Roster | None, store: GitStore, merge: str | None
 ) -> Iterator[Violation]:
-    """Violations for commits whose author is not the sender that the host names."""
+    """Violations for commits whose author is not the sender that the host names; ``merge`` has no author yet."""
     if not actors:
         return
     users: Mapping[Sender, str | None] = {actor: actor.user(roster) for actor in actors}
     for acted in run.judge.authors.acted:
         commit = acted.commit
         for actor, user in users.items():
-            if commit.email == _WHOEVER_MERGES:
+            # Anybody can write any address into a commit, so the merge is known by its id.
+            if commit.oid == merge:
                 continue
             if user is None or user != person(roster, acted.actor):
                 who = f"{actor.forge}:{actor.name}" if actor.forge else actor.name

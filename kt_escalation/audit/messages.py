@@ -249,7 +249,7 @@ def _take(statement: Statement, key: str, value: str) -> None:
         statement.ids.append(value)
         return
     name = _PARTS.get(key)
-    if name is None or not value or (name == "root" and value in ("", ".", "/")):
+    if name is None or not value or (name == "root" and value in (".", "/")):
         # A store at the top has no folder to name.
         statement.is_odd = True
         return
