@@ -1771,9 +1771,9 @@ class _Replay:
             steps = self.steps_of(item, carried, bare=True)
             before = dict(self.states_before)
             legal = [oid for oid in steps if self.is_legal(commit, item, oid, was)]
-            if name is None and fork:
+            if fork:
                 # Who has legally taken back what he changed wants nothing of it.
-                goals.append(self.item(fork, item))
+                goals.append(self.item(fork, item, bare=True))
             # What the line has had since a commit's own branch left it was done there already.
             done = {oid for oid in legal if self.line_had(first, oid, item, steps[oid])}
             lost = self.is_lost(legal, legal, steps, before, goals, done)
@@ -1791,10 +1791,10 @@ class _Replay:
                 self.report(commit.oid, "dropped", path, name=name, sure=sure)
 
     def line_had(self, first: str, oid: str, item: str, state: object) -> bool:
-        """Whether the line had what a carried commit made, after the commit's branch left it."""
+        """Whether the line had what a carried commit made, when the commit's branch left it or since then."""
         left, line = self.fork(first, self.commits[oid].parents[0]), self.line(first)
         return any(
-            self.item(at, item, bare=True) == state for at in (line[: line.index(left)] if left else line)
+            self.item(at, item, bare=True) == state for at in (line[: line.index(left) + 1] if left else line)
         )
 
     def is_lost(

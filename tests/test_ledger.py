@@ -264,6 +264,18 @@ def test_a_tag_of_something_else_than_a_commit_is_let_in(forge: Forge, asked: Pa
 # --- a quorum, or an admin, out of forged names ---------------------------------------------------
 
 
+def test_a_commit_without_an_author_is_nobodys_and_is_told_so(forge: Forge, asked: Path) -> None:
+    topic(forge, made_by="alice", in_name_of="bob")
+    forge.git("switch", "--quiet", "topic")
+    forge.git("commit", "--quiet", "--amend", "--no-edit", "--author=bob <>", who="alice")
+    made = forge.tip()
+    forge.git("switch", "--quiet", "main")
+    ran = merged(forge, asked, by="alice")
+    assert ran.code == 1
+    wanted = "by somebody without an e-mail: pusher: expected a commit by alice, who is pushing"
+    assert f"remote: kt: commit {made[:12]} {wanted}" in [line.rstrip() for line in ran.err.splitlines()]
+
+
 def reviewed(forge: Forge, *names: str, made_by: str | None = None) -> list[str]:
     """A branch `side` on which people approve what two must approve; whoever made the commits, all in their names."""
     forge.git("switch", "--quiet", "-c", "side", "main")

@@ -390,6 +390,22 @@ def test_what_asks_to_end_while_modules_load_is_an_interrupt(lab: Lab, wanted: s
     assert lab.commits("raise") == []
 
 
+def test_what_asks_to_end_while_modules_load_waits_no_longer_than_until_the_store_is_opened(lab: Lab) -> None:
+    never = "import kt_escalation.cli.signals as signals; signals._AGAIN = 600\n"
+    command = [
+        sys.executable,
+        "-c",
+        never + SIGNALLED,
+        "kt_escalation.cli.commands.raise_",
+        str(int(signal.SIGHUP)),
+    ]
+    done = subprocess.run(
+        [*command, "raise", "--reason-code", "a.b"], cwd=lab.seed, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (130, ""), done.stderr
+    assert lab.commits("raise") == []
+
+
 @pytest.mark.parametrize(("kind", "number"), [("several", signal.SIGTERM), ("init", signal.SIGHUP)])
 def test_what_asks_to_end_while_something_is_sent_waits_for_its_answer(
     kind: str, number: int, built: Callable[[Case], Case], tmp_path: Path

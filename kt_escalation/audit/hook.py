@@ -17,7 +17,7 @@ from ..storage.clone import GitStore
 from ..storage.interface import PROPOSALS
 from ..storage.push_ledger import Ledger
 from .mark import Mark, remember, remembered
-from .report import reported, violation_line
+from .report import author_named, reported, violation_line
 from .run import History
 from .scope import Acted, Scope
 
@@ -201,9 +201,10 @@ class _Push:
         for one in others:
             names = {_known(name, roster) for name in known.get(one.commit.oid, ())}
             if person(roster, one.actor) not in names:
+                or_theirs = f", or one that {one.actor} has pushed here" if one.actor else ""
                 yield (
-                    f"commit {one.commit.oid[:12]} by {one.commit.email}: pusher: expected a commit by {self._pusher}, "
-                    f"who is pushing, or one that {one.actor} has pushed here{'' if roster else _NO_ROSTER}"
+                    f"commit {one.commit.oid[:12]} by {author_named(one.commit.email)}: pusher: expected a commit by "
+                    f"{self._pusher}, who is pushing{or_theirs}{'' if roster else _NO_ROSTER}"
                 )
 
 

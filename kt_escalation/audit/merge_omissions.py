@@ -2,7 +2,7 @@
 
 A change is kept if the merge has its result, or the result of a later legal change on top of it. It is also
 kept if the line had that result, for example by a squash or a rebase, after the commit's branch left the
-line, and continued from it.
+line, and continued from it. A change that only takes back what the branch itself had done asks for nothing.
 """
 
 from __future__ import annotations
@@ -89,25 +89,20 @@ class MergeOmissions:
             final = self._final(key)
             if len(some) == 1 and is_same(some[0].after, final):
                 continue
-            # An admin may undo a change of policies on the branch.
-            undone = (
-                self._parts.commits.version(self._incoming.fork, key)
-                if name is None and self._incoming.fork
-                else None
-            )
             # The steps that are kept, newest first, by the state before each.
             kept: dict[frozenset[tuple[str, str]], list[CarriedStep]] = {}
             for step in reversed([step for step in some if self._is_legal(key, step)]):
                 made = step.side.commit.oid
                 if (
                     is_same(step.after, final)
-                    or step.after == undone
                     or self._line_had(key, name, step.after, self._incoming.fork)
                     or any(
                         lines.is_above(made, on.side.commit.oid)
                         for on in kept.get(contents_of(step.after), ())
                     )
+                    or self._is_undone(key, name, step, self._incoming.fork)
                     or self._line_had(key, name, step.after, self._left(step))
+                    or self._is_undone(key, name, step, self._left(step))
                 ):
                     kept.setdefault(contents_of(step.before), []).append(step)
                     continue
@@ -119,6 +114,10 @@ class MergeOmissions:
                         step.sides,
                         f"to go on from what {made[:12]} made of it; revert that on the branch itself (`git revert`), or rebase it (`git rebase`)",
                     )
+
+    def _is_undone(self, key: str, name: str | None, step: CarriedStep, since: str | None) -> bool:
+        """Whether a carried step only takes back what the branch itself had done since the commit ``since``."""
+        return since is not None and is_same(step.after, self._state_at(since, key, name))
 
     def _final(self, key: str) -> Files:
         """The state of a record or policy file in the merge."""
@@ -190,4 +189,8 @@ class MergeOmissions:
         for oid in line:
             # git does not list a merge that takes the file from one of its parents.
             if oid in touching or len(parts.lines.parents(oid)) > 1:
-                yield self._incoming.files_at(oid, name) if name else parts.commits.version(oid, path)
+                yield self._state_at(oid, path, name)
+
+    def _state_at(self, oid: str, path: str, name: str | None) -> Files:
+        """The files of a record, or the version of a policy file, at a commit of the line."""
+        return self._incoming.files_at(oid, name) if name else self._parts.commits.version(oid, path)

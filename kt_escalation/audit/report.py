@@ -72,7 +72,9 @@ def reported(run: Run, revision: str, *, only_new: bool = False, may_waive: bool
 
 def violation_line(violation: Violation) -> str:
     """A violation in one line: commit, author, file, rule, and what was expected."""
-    who = violation.author or "somebody without an e-mail"
-    return (
-        f"commit {violation.commit[:12]} by {who}: {violation.path}: {violation.rule}: {violation.expected}"
-    )
+    return f"commit {violation.commit[:12]} by {author_named(violation.author)}: {violation.path}: {violation.rule}: {violation.expected}"
+
+
+def author_named(email: str) -> str:
+    """The author of a commit, in a sentence."""
+    return email or "somebody without an e-mail"

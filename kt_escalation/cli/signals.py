@@ -2,8 +2,8 @@
 
 Each of them raises KeyboardInterrupt while a command runs. A signal waits while a module is being loaded,
 because half a module cannot be loaded again, and while pydantic builds the schema of a type, because pydantic would
-turn the interrupt into another error. It also waits until errors can be reported, and is ignored once the exit code is
-decided.
+turn the interrupt into another error. Such a signal is tried again after a moment, and at the latest before the command opens its store. It
+also waits until errors can be reported, and is ignored once the exit code is decided.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class _State:
     runs = False
     asked = False
     sent: int | None = None
+    waiting: Callable[[], None] | None = None
 
 
 def _interrupt(_: int) -> None:
@@ -57,9 +58,17 @@ def answered() -> None:
     _State.asked = False
 
 
+def act_on_waiting() -> None:
+    """Act on a signal that still waits. Raises what it raises: between two imports, no trial may have found its moment."""
+    waiting, _State.waiting = _State.waiting, None
+    if waiting:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        waiting()
+
+
 def end() -> None:
     """End the command. The exit code is decided, and no signal interrupts any more."""
-    _State.runs, _State.asked = False, False
+    _State.runs, _State.asked, _State.waiting = False, False, None
 
 
 @contextmanager
@@ -80,10 +89,12 @@ def _after_loading(act: Callable[[int], None]) -> Callable[[int, FrameType | Non
         at = frame
         while at is not None:
             if str(at.f_globals.get("__name__")).partition(".")[0] in _UNCUT:
+                _State.waiting = lambda: on_signal(number, None)
                 signal.signal(signal.SIGALRM, lambda _, later: on_signal(number, later))
                 signal.setitimer(signal.ITIMER_REAL, _AGAIN)
                 return
             at = at.f_back
+        _State.waiting = None
         if number != signal.SIGINT:
             # A closing terminal or a supervisor sends several different signals. Only the first one counts.
             if _State.sent not in (None, number):

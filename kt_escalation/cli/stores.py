@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 import click
 
 from ..errors import Usage
+from . import signals
 from .terminal.progress import drawn
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def store_of(where: str, **options: Unpack[OpenOptions]) -> Store:
     """Open a store, and record the effects of what the command does with it."""
     from ..store import Store
 
+    signals.act_on_waiting()
     options["on_effect"] = work.effects.append
     return Store.open(where, **options)
 

@@ -46,13 +46,15 @@ def known_as(name: str, roster: Roster | None) -> str:
 
 def require_role(actor: Actor, action: str, escalation_id: str, *roles: Role) -> None:
     """Raise NotAllowed unless the actor has one of the roles. Without a roster, everybody may who is somebody."""
-    missing, roster = _role_missing(actor.policies.roster, actor.name, roles), actor.policies.roster
-    if missing and roster is None:
-        raise _refusal(actor, action, escalation_id, missing)
-    if missing and roster is not None:
+    roster = actor.policies.roster
+    missing = _role_missing(roster, actor.name, roles)
+    if not missing:
+        return
+    if roster is not None:
         who = roster.with_role(*roles)
         have = f"{', '.join(who)} {'has' if len(who) == 1 else 'have'} it" if who else "nobody has it"
-        raise _refusal(actor, action, escalation_id, f"{missing} ({have})")
+        missing += f" ({have})"
+    raise _refusal(actor, action, escalation_id, missing)
 
 
 def may_review(record: Record, actor: Actor, action: str, deciders: Iterable[str] = ()) -> None:
