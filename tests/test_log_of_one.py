@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import histories
@@ -73,3 +74,21 @@ def test_changed_path_filters_are_asked_of_a_resolved_one(lab: Lab) -> None:
     ruled_out = [one["value"]["definitely_not"] for one in said if one.get("category") == "bloom"]
     assert len(ruled_out) == 2
     assert min(ruled_out) >= 6
+
+
+def test_nothing_looks_for_the_encoding_that_a_commit_names(lab: Lab) -> None:
+    """It takes git minutes to look for this one."""
+    lab.escalations("one")
+    clone = lab.clone("alice")
+    kt("claim", "--id", "esc_one", cwd=clone)
+    head, _, words = git("cat-file", "commit", "HEAD", cwd=clone).partition("\n\n")
+    data = f"{head}\nencoding {'/x' * 300_000}\n\n{words}\n"
+    made = git("hash-object", "-t", "commit", "-w", "--stdin", cwd=clone, stdin=data)
+    git("push", "--quiet", "--force", "origin", f"{made}:main", cwd=clone)
+    git("fetch", "--quiet", cwd=clone)
+    git("reset", "--quiet", "--hard", made, cwd=clone)
+    for command in ("log", "log --id esc_one", "stats", "events", "report -o report.html"):
+        ran = kt(*command.split(), cwd=clone)
+        assert ran.code == 0, ran.err
+    with closing(GitStore(clone)) as store:
+        assert [step.commit for step in history.steps(store, made, actors=["alice"])] == [made]

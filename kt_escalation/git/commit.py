@@ -121,17 +121,8 @@ def _why_unread(data: bytes) -> str:
         return "its headers have no end"
     if b"\0" in data:
         return "it contains a NUL, at which some stop reading"
-    return "" if is_like_ascii(encoding) else odd_encoding(encoding)
-
-
-def odd_encoding(encoding: str) -> str:
-    """Why a commit in an encoding is not read."""
-    return f"it names the encoding {encoding[:40]!r}"
-
-
-def is_like_ascii(encoding: str) -> bool:
-    """Whether an encoding, none by default, writes every ASCII character as ASCII does."""
-    return not encoding or bool(_LIKE_ASCII.fullmatch(encoding))
+    is_odd = encoding and not _LIKE_ASCII.fullmatch(encoding)
+    return f"it names the encoding {encoding[:40]!r}" if is_odd else ""
 
 
 def is_signed(data: bytes) -> bool:

@@ -15,10 +15,8 @@ from .commit import (
     Commit,
     FileChange,
     by_nobody,
-    is_like_ascii,
     is_signed,
     moment,
-    odd_encoding,
     plain_commit,
     unread_commit,
 )
@@ -28,15 +26,18 @@ from .process import line_ended, nul_ended
 
 # Shows every difference, whatever the user's settings or a .gitmodules file would leave out.
 _RAW = ("-z", "--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none")
+# Before the changes of each commit. Everything else about it is read from its bytes: git would look for the encoding that the
+# commit names, which takes it minutes for some names.
+_ID = ("--format=%x01%H%x00", "--no-show-signature")
 # One token for each commit, split into lines. Names and addresses cannot contain a line feed, nor a message a
 # NUL.
-_FORMAT = "--format=%x01%H%n%P%n%T%n%e%n%an%n%ae%n%ce%n%ct%n%B%x00"
-_FIELDS = 9
+_WHOLE = "--format=%H%n%P%n%T%n%an%n%ae%n%ce%n%ct%n%B"
+_FIELDS = 8
 # So many raw commits are in memory at a time.
 _RAW_AT_ONCE = 50
 # The beginning of a large commit, which has its headers: so many chunks of 64 KiB or more.
 _CHUNKS_OF_LARGE = 16
-_LOG = (*_RAW, "--topo-order", "--full-history", _FORMAT)
+_LOG = (*_RAW, *_ID, "--topo-order", "--full-history")
 
 
 class Log(Git):
@@ -52,7 +53,9 @@ class Log(Git):
 
         git reads the trees of these commits only.
         """
-        asked = ("--fixed-strings", "--regexp-ignore-case", *(f"--grep={word}" for word in words))
+        # In the bytes of the message: its encoding is not looked for.
+        options = ("--fixed-strings", "--regexp-ignore-case", "--encoding=none")
+        asked = (*options, *(f"--grep={word}" for word in words))
         return self._commits(self._stream("log", *_LOG, *asked, rev, "--"))
 
     def log_of_file(self, rev: str, path: str) -> Iterator[Commit]:
@@ -70,8 +73,8 @@ class Log(Git):
         A merge has no changes, or with ``merges="combined"`` the differences from every parent.
         """
         order = ("--topo-order", "--reverse", "--full-history", "--sparse")
-        form = (f"--diff-merges={merges}", "--no-show-signature", _FORMAT)
-        return self._commits(self._stream("log", *_RAW, *order, *form, *revisions, "--", *paths))
+        form = f"--diff-merges={merges}"
+        return self._commits(self._stream("log", *_RAW, *_ID, *order, form, *revisions, "--", *paths))
 
     def headers(self, revisions: Sequence[str]) -> Iterator[Commit]:
         """The commits in the order of `walk`, without their changes."""
@@ -117,8 +120,9 @@ class Log(Git):
         """Commits as git reads them. Raises GitFailed."""
         if not oids:
             return {}
-        options = ("-z", "--no-walk=unsorted", "--no-show-signature", "--no-patch", _FORMAT)
-        found = {commit.oid: commit for commit in self._commits(self._stream("log", *options, *oids, "--"))}
+        options = ("-z", "--no-walk=unsorted", "--no-show-signature", "--no-patch", _WHOLE)
+        answer = _tokens(self._stream("log", *options, *oids, "--"))
+        found = {commit.oid: commit for commit in map(_commit, answer)}
         if found.keys() != set(oids):
             raise GitFailed(command="log", words=f"it says nothing of some of {', '.join(oids)}"[:200])
         return found
@@ -201,42 +205,47 @@ class Log(Git):
     # --- what git answers ---------------------------------------------------------------------------
 
     def _commits(self, answer: Iterator[bytes]) -> Iterator[Commit]:
-        """Parse the output of `git log`, whose tokens all end with a NUL. Raises GitFailed."""
-        tokens = _tokens(answer)
-        head = ""
-        changes: list[FileChange] = []
-        for token in tokens:
-            # A line feed separates a commit from its changes.
-            if token[:1] == "\n":
-                token = token.lstrip("\n")
-            kind = token[:1]
-            if kind == ":" and head:
-                changes.append(_change(token, next(tokens, "")))
-            elif kind == "\x01":
-                if head:
-                    yield self._commit(head, changes)
-                head, changes = token, []
-            elif kind:
-                raise _malformed(token)
-        if head:
-            yield self._commit(head, changes)
-
-    def _commit(self, token: str, changes: Sequence[FileChange]) -> Commit:
-        fields = token[1:].split("\n", _FIELDS - 1)
-        if len(fields) != _FIELDS:
-            raise _malformed(token)
-        oid, parents, tree, encoding, author, email, committer, seconds, message = fields
-        above, after = tuple(parents.split()), tuple(changes)
-        if is_like_ascii(encoding):
-            return Commit(oid, above, tree, author, email, committer, moment(seconds), message, "", after)
-        [found] = self.objects.get([oid], MAX_COMMIT)
-        data = (found and found.data) or b""
-        return by_nobody(oid, above, tree, data, odd_encoding(encoding))._replace(changes=after)
+        """The commits of an answer of `git log`, with their changes. Raises GitFailed."""
+        for some in chunks(_changed(answer), _RAW_AT_ONCE):
+            read = self.commits([oid for oid, _ in some])
+            for (commit, _), (_, changes) in zip(read, some, strict=True):
+                yield commit._replace(changes=changes)
 
 
 def in_glob(path: str) -> str:
     """A path in a glob, with its special characters escaped."""
     return "".join(f"\\{char}" if char in "*?[\\" else char for char in path)
+
+
+def _changed(answer: Iterator[bytes]) -> Iterator[tuple[str, tuple[FileChange, ...]]]:
+    """The id of each commit with its changes, from tokens that all end with a NUL. Raises GitFailed."""
+    tokens = _tokens(answer)
+    oid = ""
+    changes: list[FileChange] = []
+    for token in tokens:
+        # A line feed separates a commit from its changes.
+        if token[:1] == "\n":
+            token = token.lstrip("\n")
+        kind = token[:1]
+        if kind == ":" and oid:
+            changes.append(_change(token, next(tokens, "")))
+        elif kind == "\x01":
+            if oid:
+                yield oid, tuple(changes)
+            oid, changes = token[1:], []
+        elif kind:
+            raise _malformed(token)
+    if oid:
+        yield oid, tuple(changes)
+
+
+def _commit(token: str) -> Commit:
+    """A commit as git tells it. Raises GitFailed."""
+    fields = token.split("\n", _FIELDS - 1)
+    if len(fields) != _FIELDS:
+        raise _malformed(token)
+    oid, parents, tree, author, email, committer, seconds, message = fields
+    return Commit(oid, tuple(parents.split()), tree, author, email, committer, moment(seconds), message)
 
 
 def _change(token: str, path: str) -> FileChange:
