@@ -5,12 +5,13 @@ See docs/compaction.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ..errors import NotAllowed
 from ..git.objects import FILE, Object
 from ..model import archive_file
+from ..model.archive_file import ArchiveName
 from ..model.times import format_time
 from ..policies.policy_set import Policies
 from ..rules import permissions, releasing
@@ -19,7 +20,7 @@ from ..storage import compaction, layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit, touches_archives, without
 from ..storage.trees import FileChange, Unsound
-from . import record_files
+from . import record_files, record_steps
 from .commit_contents import CommitContents, refused
 from .findings import Findings
 from .known_records import KnownRecords
@@ -27,6 +28,9 @@ from .messages import Brought
 from .record_files import State
 from .releases import read
 from .scope import RunCounts, Scope
+
+# The ids of an archive and of the file of ids beside it, None for what is missing.
+_Files = tuple[str | None, str | None]
 
 
 @dataclass(eq=False)
@@ -52,20 +56,86 @@ class Archives:
         for change in changes:
             archive = layout.archive_at(change.path)
             if change.new and archive is not None and archive.is_ids and archive.kind == "resolved":
-                for name in filter(self._records.looks_at, self._listed(change)):
+                for name in filter(self._records.looks_at, self._listed(change.new)):
                     self._records.was_here(name)
 
-    def judged(self, commit: Commit, policies: Policies, brought: list[Brought]) -> Commit:
-        """Judge what a plain commit did to archives, and return the rest of the commit."""
+    def doubt(
+        self, commit: Commit, changes: Sequence[FileChange], policies: Policies, judged: Iterable[str] = ()
+    ) -> None:
+        """Make the records illegal that archives hold otherwise than before; ``judged`` are those that were judged.
+
+        No step of a record did that, so no waiver of what is wrong with the archive makes them legal. Those of archives
+        that were deleted, or of which nothing is left but the ids, existed as well. An admin can bring back the legal state.
+        """
+        for archive in _archives_in(changes):
+            before, after = self._sides(commit, changes, archive)
+            names = {*self._listed(before[1]), *self._listed(after[1])}.difference(judged)
+            names = set(filter(self._records.looks_at, names))
+            if not names or archive.kind != "resolved":
+                continue
+            old, new = self._held(before), self._held(after)
+            for name in sorted(names):
+                if old.get(name) != new.get(name):
+                    self._doubt(name, commit, policies)
+
+    def _doubt(self, name: str, commit: Commit, policies: Policies) -> None:
+        known = self._records
+        known.touch(name, commit.oid)
+        if name not in known.illegal:
+            known.illegal[name] = next(iter(self._commits.states(commit.parents[0], name)), None)
+        elif len(commit.parents) == 1 and record_steps.is_restored(
+            commit, policies, known.illegal[name], self._commits.standing(commit.oid, name)
+        ):
+            known.restored(name, known.illegal[name])
+
+    def names_around(self, commit: Commit, changes: Sequence[FileChange]) -> set[str]:
+        """The ids in the archives that a commit changed, before and after it, of records and of releases."""
+        sides = [self._sides(commit, changes, archive) for archive in _archives_in(changes)]
+        return {name for both in sides for side in both for name in self._listed(side[1])}
+
+    def _sides(
+        self, commit: Commit, changes: Iterable[FileChange], archive: ArchiveName
+    ) -> tuple[_Files, _Files]:
+        """The ids of an archive's two files, the archive and its ids, before a commit and after it."""
+        changed = {change.path: change for change in changes}
+        found: list[tuple[str | None, str | None]] = []
+        for path in layout.both(archive):
+            change = changed.get(path)
+            if change is None:
+                oid = next((oid for _, _, oid in self._commits.version(commit.oid, path)), None)
+                found.append((oid, oid))
+            else:
+                # What is no plain file counts as missing.
+                found.append(
+                    (
+                        change.old if change.old_mode == FILE else None,
+                        change.new if change.new_mode == FILE else None,
+                    )
+                )
+        (data, new_data), (beside, new_beside) = found
+        return (data, beside), (new_data, new_beside)
+
+    def _held(self, files: _Files) -> Mapping[str, bytes | str]:
+        """What an archive holds, by id. If it is malformed, the same for each id in its file of ids."""
+        data, beside = files
+        try:
+            return self._store.reader.archived.contents(data, beside)
+        except archive_file.BadArchive:
+            return dict.fromkeys(self._listed(beside), f"{data} {beside}")
+
+    def judged(self, commit: Commit, policies: Policies, brought: list[Brought]) -> tuple[Commit, set[str]]:
+        """Judge what a plain commit did to archives. Returns the rest of the commit, and the records that it moved."""
         found, moved = self.compacted(commit, policies)
         for path, violation in found:
             self._findings.find(commit, path, violation)
+        records = set()
         for path, name in moved.items():
             brought.append(Brought(name, frozenset({"compact"}), ""))
             if layout.released_id(path) is None:
+                records.add(name)
                 self._records.know(name, None if found else self._archived(commit, name))
         self.were_here(commit.changes)
-        return without(commit, moved)
+        return without(commit, moved), records
 
     def compacted(
         self, commit: Commit, policies: Policies
@@ -115,12 +185,14 @@ class Archives:
         try:
             names = list(self._store.reader.archived.contents(change.new, beside.new)) if beside else []
         except archive_file.BadArchive:
-            names = self._listed(beside) if beside else []
+            names = self._listed(beside.new) if beside else []
         return [name for name in names if self._records.looks_at(name)]
 
-    def _listed(self, beside: FileChange) -> list[str]:
+    def _listed(self, beside: str | None) -> list[str]:
         """The ids in the file beside a malformed archive. Empty if that file is malformed too."""
-        [found] = self._store.repository.objects.get([beside.new or ""], archive_file.MAX_ARCHIVE)
+        if beside is None:
+            return []
+        [found] = self._store.repository.objects.get([beside], archive_file.MAX_ARCHIVE)
         try:
             return archive_file.read_ids(found.data or b"") if found else []
         except archive_file.BadArchive:
@@ -154,3 +226,9 @@ class Archives:
                     )
                 self._records.was_here(name)
                 self._records.imported.add(name)
+
+
+def _archives_in(changes: Iterable[FileChange]) -> list[ArchiveName]:
+    """The archives of which some changes touch a file, each once."""
+    found = (layout.archive_at(change.path) for change in changes)
+    return list(dict.fromkeys(replace(name, is_ids=False) for name in found if name is not None))

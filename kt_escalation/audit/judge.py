@@ -48,6 +48,7 @@ class Judge:
         self.tally = parts.tally
         self.findings = parts.findings
         self.records = parts.records
+        self.archives = parts.archives
         self.authors = parts.authors
         self.releases = parts.releases
         #: A commit of the line, and the mark at it once the run has passed it.
@@ -61,8 +62,9 @@ class Judge:
 
     def resume(self, known: Mark) -> None:
         """Continue from the mark of another run."""
-        self._parts.start.resume(known.commit, known.start, known.named)
         self.commits.read_as = dict(known.refused)
+        is_sound = known.sound is not None and known.commit not in known.refused
+        self._parts.start.resume(known.commit, known.start, known.named, is_sound=is_sound)
         root = self.commits.tree_of(known.sound) if known.sound is not None else None
         self._judged.resume(known.commit, known.sound, root, known.newest_at, (known.count, known.milestones))
         self.findings.resume(known.found, known.accepted, known.healed)
@@ -233,8 +235,9 @@ class Judge:
             judged.newest = self.authors.measured(commit, bool(difference.changes), judged.newest)
             return
         brought: list[Brought] = []
+        moved: set[str] = set()
         if archives and (changed or released or self._scope.only is None):
-            kept = parts.archives.judged(commit, now, brought)
+            kept, moved = parts.archives.judged(commit, now, brought)
             changed, released = self.records.by_record(kept.changes), parts.releases.changed(kept.changes)
             self._foreign(commit, kept.changes)
         else:
@@ -244,6 +247,8 @@ class Judge:
         for name, sides in changed.items():
             self.records.touch(name, commit.oid)
             parts.steps.judge(commit, now, name, sides, brought)
+        if archives:
+            parts.archives.doubt(commit, archives, now, moved)
         parts.steps.reopened_once(commit, changed)
         parts.releases.judge(commit, now, released, brought)
         if policies:
@@ -317,6 +322,7 @@ class Judge:
         for name, sides in self.records.by_record(difference.changes).items():
             self.records.illegal.setdefault(name, self.commits.before(name, sides, commit.parents[0]))
             self.records.blame(name, commit, sides.path, wrong)
+        self._parts.archives.doubt(commit, difference.changes, self.policies.policies)
         policies = [change for change in difference.changes if is_policy(change.path)]
         if policies:
             self._parts.policy_changes.follow(commit, policies, lambda _: wrong)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 from ..rules.judge_step import Violation
@@ -28,6 +28,8 @@ class KnownRecords:
         #: Records that are illegal now, each with its last legal state; and the violations that waivers must accept.
         self.illegal: dict[str, State | None] = {}
         self.owed: dict[str, set[ViolationKey]] = {}
+        #: Those that were illegal at the mark from which this run continues.
+        self.illegal_at_mark: Mapping[str, State | None] = {}
         #: Records whose state is accepted only by a waiver.
         self.waived: set[str] = set()
         #: If the run looks at some records only: the legal states of each, and which were imported.
@@ -54,6 +56,7 @@ class KnownRecords:
     ) -> None:
         """Continue from the mark of another run."""
         self.base, self.illegal, self.owed, self.waived = base, illegal, owed, waived
+        self.illegal_at_mark = dict(illegal)
         # An illegally deleted record existed as well.
         self._known |= {hash(name) for name in (*illegal, *waived)}
 

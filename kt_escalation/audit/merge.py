@@ -65,7 +65,7 @@ class Merging:
         # A record that reopens another one comes after it.
         for name in sorted(brought, key=lambda name: (self._reopens(brought[name]), name)):
             self._record(name, brought[name], steps.get(name, ()))
-        self._archives.judge()
+        self._archives.judge(brought)
         policies = [change for change in self._incoming.changes if is_policy(change.path)]
         if policies:
             parts.policy_changes.follow(commit, policies, partial(self._policies.judge, steps))
@@ -182,11 +182,11 @@ class Merging:
             return [late]
         parts.tally.steps += len(chain)
         self.brought += brought
-        if name in parts.records.illegal:
+        was_illegal = name in parts.records.illegal
+        if was_illegal and not illegal:
             # Compacting an illegal record does not make it legal.
-            if not illegal:
-                parts.records.restored(name, state)
-        elif state is not None:
+            parts.records.restored(name, legal)
+        if state is not None and (not was_illegal or state is not legal):
             parts.records.know(name, state, chain[-1].side.commit.oid)
         return []
 

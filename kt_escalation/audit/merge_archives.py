@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..model import archive_file
 from ..rules.judge_step import Violation
 from ..storage import layout
@@ -47,10 +49,14 @@ class MergeArchives:
                 )
                 brought.pop(name, None)
 
-    def judge(self) -> None:
-        """Check that a carried commit made each archive that it brings, and that none changes."""
-        parts = self._parts
-        parts.archives.were_here(self._incoming.changes)
+    def judge(self, brought: Iterable[str]) -> None:
+        """Check that a carried commit made each archive that it brings, and that none changes.
+
+        ``brought`` are the records that were judged.
+        """
+        parts, incoming = self._parts, self._incoming
+        parts.archives.were_here(incoming.changes)
+        parts.archives.doubt(incoming.commit, incoming.changes, incoming.now, brought)
         for change in self._incoming.changes:
             if not layout.archive_at(change.path):
                 continue

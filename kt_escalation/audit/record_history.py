@@ -183,10 +183,11 @@ def _is_plainly_legal(run: Run, revision: str, ids: Sequence[str]) -> bool:
 def _touches(run: Run, commit: str, ids: Sequence[str]) -> bool:
     """Whether a commit changed one of some records or its release, or may have."""
     contents = run.judge.commits
-    parents = commits.header(contents.store, commit).parents
-    before = contents.tree_of(parents[0]) if parents else None
+    header = commits.header(contents.store, commit)
+    before = contents.tree_of(header.parents[0]) if header.parents else None
     found = contents.between(before, contents.tree_of(commit))
     names = {layout.id_of(one.path) or layout.released_id(one.path) for one in found.changes}
+    names |= run.judge.archives.names_around(header, found.changes)
     return found.unsound is not None or not names.isdisjoint(ids)
 
 

@@ -136,18 +136,28 @@ class Releases:
     def _at_any_time(self, name: str) -> _Usable | None:
         """A decision from before the mark without a time limit.
 
-        The decisions of the store's first commit cannot be proved.
+        The decisions of the store's first commit cannot be proved. Of a record that was illegal at the mark, the last
+        legal state counts.
         """
+        began = self._began()
+        if began is not None and is_decided(began, name):
+            return None
+        record, oid = self._at_mark(name)
+        if record is None or not record.requires.single_use or record.requires.valid_for is not None:
+            return None
+        end = record.resolution
+        if end is None or end.outcome not in RELEASING:
+            return None
+        return _Usable((layout.path_of(record), FILE, oid), end.resolved_at, None)
+
+    def _at_mark(self, name: str) -> tuple[Record | None, str]:
+        """The last legal state of a record at the mark, and its blob id."""
+        if name in self._records.illegal_at_mark:
+            state = self._records.illegal_at_mark[name]
+            return (state.record, state.oid) if state else (None, "")
         base = self._records.base
         entry = base.find(name) if base is not None else None
-        began = self._began()
-        if not isinstance(entry, Entry) or (began is not None and is_decided(began, name)):
-            return None
-        record = entry.record
-        end, until = record.resolution, record.requires.valid_for
-        if end is None or until is not None or not record.requires.single_use or end.outcome not in RELEASING:
-            return None
-        return _Usable((layout.path_of(record), FILE, entry.blob), end.resolved_at, None)
+        return (entry.record, entry.blob) if isinstance(entry, Entry) else (None, "")
 
     def _began(self) -> GitSnapshot | None:
         """The store at its start."""
@@ -202,11 +212,17 @@ class Releases:
         for change in changes:
             archive = layout.archive_at(change.path) if change.path.startswith(layout.RELEASED) else None
             if archive is not None and archive.is_ids:
-                self._used.update(map(hash, self._ids(change.new)))
+                names = self._ids(change.new)
+                self._used.update(map(hash, names))
+                for name in filter(self._records.looks_at, names):
+                    if not self._standing(parent, name):
+                        # Nobody has released it, as far as anybody can know.
+                        self.illegal.setdefault(name, ())
             if archive is not None and change.old is not None:
                 beside = self._commits.version(parent, layout.both(archive)[1])
                 for name in (name for *_, oid in beside for name in self._ids(oid)):
-                    self.illegal.setdefault(name, self._standing(parent, name))
+                    if self._records.looks_at(name):
+                        self.illegal.setdefault(name, self._standing(parent, name))
 
     def _ids(self, oid: str | None) -> list[str]:
         """The ids in the file of ids of an archive. Empty if that is malformed."""

@@ -46,10 +46,10 @@ class StoreStart:
     _bare: set[str] = field(default_factory=set, init=False)
     _holding: dict[str, bool] = field(default_factory=dict, init=False)
 
-    def resume(self, mark: str, start: str | None, named: Iterable[str]) -> None:
-        """Go on from the mark of another run."""
+    def resume(self, mark: str, start: str | None, named: Iterable[str], *, is_sound: bool) -> None:
+        """Go on from the mark of another run, at a commit whose tree could be read, or not."""
         self.commit, self.named = start, set(named)
-        if start is None:
+        if start is None or (is_sound and not self._trees.has_store(self._commits.tree_of(mark))):
             self._bare.add(mark)
 
     def is_before(self, commit: Commit) -> bool:
