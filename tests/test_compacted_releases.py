@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forge import assert_found, identity, in_full, others, push, serve, side, way_in
-from gateways import DIGEST
+from forge import assert_found, identity, in_full, others, push, rules_of, serve, side, waive, way_in
+from gateways import DIGEST, draft
 from lab import git, kt
 from past import Past, UsedPast, acting
 
@@ -315,6 +315,51 @@ def test_a_forgery_is_found_and_named(past: UsedPast, name: str) -> None:
     for one in ("anna", "berta", "clara"):
         args = ("release", "--id", f"esc_{one}", "--digest", DIGEST, "--release-id", "T.new", "--json")
         assert kt(*args, cwd=past.path, env=identity("gw")).code == 6
+
+
+@forgery("compaction", "an archive; it is missing")
+def ids_of_a_release_that_nobody_made(past: UsedPast) -> None:
+    past.compact()
+    past.write("queue/released/2024/02/archive-0001.ids", "esc_dora\n")
+    past.commit("mallory")
+
+
+def test_what_only_a_list_of_ids_calls_used_is_not_used_by_a_run_from_a_mark_either(past: UsedPast) -> None:
+    ids_of_a_release_that_nobody_made(past)
+    found = kt("verify", "--afresh", "--json", cwd=past.path).json["violations"]
+    waive(past, *sorted({(one["commit"], one["rule"], one["path"]) for one in found}))
+    past.commit("boss")
+    assert kt("verify", cwd=past.path).code == 0
+    release = ("--id", "esc_dora", "--digest", DIGEST, "--json")
+    for command in ("release", "wait --release"):
+        ran = kt(*command.split(), *release, cwd=past.path, env=identity("gw"))
+        assert (ran.code, ran.error["code"]) == (6, "illegal_record"), ran.out
+    release_again(past, "2024/01/08", "dora")
+    for args in ((), ("--afresh",)):
+        assert "release" in rules_of(past, *args)
+
+
+def test_what_was_denied_is_not_used_where_it_was_called_approved_before_anybody_guarded_it(
+    past: UsedPast,
+) -> None:
+    past.compact()
+    with acting("gw"), past.store(datetime.now(UTC)) as store:
+        store.create(draft("nora"))
+    past.kt("alice", "claim", "--id", "esc_nora")
+    past.kt("alice", "resolve", "--id", "esc_nora", "--outcome", "denied", "--reason", "no", "--yes")
+    path = past.resolved("nora")
+    past.edit(path, ("^  outcome: denied", "  outcome: approved"))
+    past.commit("mallory")
+    server = serve(past)
+    before = past.tip()
+    past.kt("boss", "restore", "--id", "esc_nora", "--reason", "forged")
+    assert "outcome: denied" in past.read(path)
+    release_again(past, "/".join(path.split("/")[2:5]), "nora")
+    past.commit("gw")
+    refused = push(past, server)
+    assert refused.code == 1
+    assert ": release: " in refused.err
+    assert kt("check", f"{before}..HEAD", cwd=past.path).code == 1
 
 
 def test_the_server_takes_in_what_is_legal(past: UsedPast) -> None:

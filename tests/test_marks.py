@@ -58,6 +58,21 @@ def spoil(forge: Forge, folder: str, change: Change, tree: str) -> None:
     forge.git("update-index", "--refresh", "-q")
 
 
+def test_a_store_that_was_deleted_does_not_begin_again_after_a_mark(tmp_path: Path) -> None:
+    git("init", "--quiet", cwd=tmp_path)
+    forge = Forge.__new__(Forge)
+    forge.path = tmp_path
+    forge.write("queue/.gitkeep", "")
+    forge.commit("boss")
+    (forge.path / "queue/.gitkeep").unlink()
+    forge.commit("mallory")
+    assert kt("verify", cwd=forge.path).code == 0
+    forge.write(ROSTER_FILE, MALLORY)
+    forge.commit("mallory")
+    for args in ((), ("--afresh",)):
+        assert rules_of(forge, *args) == ["start"]
+
+
 def test_who_enrolled_himself_before_has_no_rights(forge: Forge) -> None:
     forge.write(ROSTER_FILE, MALLORY)
     forge.commit("mallory")

@@ -104,6 +104,26 @@ def test_an_approval_is_used_once_and_a_receipt_says_what_came_of_it(gate: Gate)
     assert gate.run("boss", "verify", "--afresh").code == 0
 
 
+def test_what_a_merge_restores_and_decides_is_used_as_any_other(gate: Gate) -> None:
+    name, forge = gate.raised("r1"), gate.forge
+    path = f"queue/{name}.yaml"
+    forge.edit(path, ("^severity: .*", "severity: low"))
+    forge.commit("mallory")
+    forge.git("switch", "--quiet", "-c", "side")
+    gate.do("boss", "restore", "--id", name, "--reason", "forged")
+    gate.review("alice", name, "approved")
+    forge.git("switch", "--quiet", "main")
+    gate.raised("r2")
+    forge.git("merge", "--quiet", "--no-ff", "-m", "Merge side", "side", who="bob")
+    told = gate.run("boss", "verify", "--json").json["violations"]
+    waive(forge, *sorted({(one["commit"], one["rule"], one["path"]) for one in told}))
+    forge.commit("boss")
+    assert gate.do("gw", "release", "--id", name, "--digest", DIGEST, "--json").json["release"]
+    for args in ((), ("--afresh",)):
+        ran = gate.run("boss", "verify", *args)
+        assert ran.code == 0, ran.out
+
+
 def test_the_file_has_the_keys_in_their_order(gate: Gate) -> None:
     name = gate.decided("r1")
     path = gate.released(name)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from forge import ROSTER, SETTINGS, Forge, assert_refused, key_of, push, rules_of, serve, side, sign_as
+from forge import ROSTER, SETTINGS, Forge, assert_refused, key_of, push, rules_of, serve, side, sign_as, waive
 from lab import git, kt
 from pages import as_printed
 
@@ -54,6 +54,17 @@ def test_what_is_not_signed_is_a_violation_where_it_must_be(signed: Forge) -> No
     signed.git("config", "commit.gpgsign", "false")
     signed.kt("alice", "claim", "--id", "esc_one")
     assert_refused(signed, server, "unsigned")
+
+
+def test_a_missing_signature_that_is_waived_is_accepted_by_every_run(signed: Forge) -> None:
+    signed.git("config", "commit.gpgsign", "false")
+    signed.kt("alice", "claim", "--id", "esc_one")
+    bad = signed.tip()
+    sign_as(signed, "boss")
+    waive(signed, (bad, "unsigned", "queue/esc_one.yaml"))
+    signed.commit("boss")
+    for args in ((), ("--afresh",), ("--afresh",)):
+        assert rules_of(signed, *args) == []
 
 
 def test_settings_that_cannot_be_read_ask_for_what_the_last_ones_asked(signed: Forge) -> None:
