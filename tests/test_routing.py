@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
+from typing import Any
 
 import pytest
+from counts import examples
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from kt_escalation.actions import candidates
 from kt_escalation.model.record import Route
-from kt_escalation.model.vocabulary import MAX_NAME
+from kt_escalation.model.vocabulary import MAX_BYTES, MAX_NAME
 from kt_escalation.policies.policy_set import Policies, assemble
+from kt_escalation.policies.routing import MOST_FAULTS, read_pack
 from kt_escalation.storage import yaml_text
 
 pytestmark = pytest.mark.fast
@@ -331,6 +336,207 @@ def test_aliases_in_a_policy_file_do_not_go_off(name: str, text: str) -> None:
     policies = store(**{name: text})
     assert time.process_time() - began < 0.5
     assert [fault.file for fault in policies.faults] == ([] if name == "pack" else [f"policies/{name}.yaml"])
+
+
+class Visits:
+    """Counts the values that are read from the lists and mappings of a document."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._known: dict[int, Any] = {}
+
+    def counted(self, value: Any) -> Any:
+        """A document in which every visit counts, and what was shared is shared."""
+        if not isinstance(value, list | dict):
+            return value
+        if id(value) not in self._known:
+            made: Any = self._list() if isinstance(value, list) else self._mapping()
+            self._known[id(value)] = made
+            if isinstance(value, list):
+                made.extend(map(self.counted, value))
+            else:
+                made.update({key: self.counted(item) for key, item in value.items()})
+        return self._known[id(value)]
+
+    def _list(self) -> list[Any]:
+        visits = self
+
+        class Counted(list[Any]):
+            def __iter__(self) -> Iterator[Any]:
+                for item in super().__iter__():
+                    visits.count += 1
+                    yield item
+
+        return Counted()
+
+    def _mapping(self) -> dict[str, Any]:
+        visits = self
+
+        class Counted(dict[str, Any]):
+            def get(self, key: str, default: Any = None) -> Any:
+                visits.count += 1
+                return super().get(key, default)
+
+        return Counted()
+
+
+def listed(first: str, again: str, count: int) -> str:
+    return f"[{', '.join([first, *[again] * count])}]"
+
+
+def pack_of(targets: str) -> str:
+    return f"providers: {{targets: {targets}}}\n"
+
+
+def target(models: str, target_id: str = "t") -> str:
+    return f"{{id: {target_id}, models: {models}}}"
+
+
+def model(aliases: str = "[]", model_id: str = "m") -> str:
+    return f"{{id: {model_id}, aliases: {aliases}}}"
+
+
+def text_of(size: int) -> str:
+    return f"&x {'x' * size}"
+
+
+def one_model_of(aliases: str) -> str:
+    return pack_of(f"[{target(f'[{model(aliases)}]')}]")
+
+
+def models_again(models: str, n: int) -> str:
+    return pack_of(listed(target(f"&m {models}"), target("*m"), n))
+
+
+def aliases_again(aliases: str, n: int) -> str:
+    return listed(model(f"&a {aliases}"), model("*a"), n)
+
+
+#: Packs in which something large is repeated by something short, each by the number of times.
+REPEATED: Mapping[str, Callable[[int], str]] = {
+    "models": lambda n: models_again(listed(model(), model(), n), n),
+    "aliases": lambda n: pack_of(f"[{target(aliases_again(listed('a', 'a', n), n))}]"),
+    "all of them": lambda n: models_again(aliases_again(listed("a", "a", n), n), n),
+    "mappings": lambda n: pack_of(listed(f"&t {target(listed(f'&m {model()}', '*m', n))}", "*t", n)),
+    "what is no text": lambda n: pack_of(f"[{target(aliases_again(listed('1', '1', n), n))}]"),
+    "what is no model": lambda n: models_again(listed("1", "1", n), n),
+    "the id of a target": lambda n: pack_of(listed(target("[]", text_of(n)), target("[]", "*x"), n)),
+    "the model of a target": lambda n: pack_of(
+        listed(f"{{id: t, model: {text_of(n)}}}", "{id: t, model: *x}", n)
+    ),
+    "the id of a model": lambda n: pack_of(
+        f"[{target(listed(model(model_id=text_of(n)), model(model_id='*x'), n))}]"
+    ),
+    "one alias": lambda n: one_model_of(listed(text_of(n), "*x", n)),
+    "blanks": lambda n: one_model_of(listed(f"&x '{' ' * n}'", "*x", n)),
+    "a team": lambda n: pack_of(
+        listed(
+            f"{{id: t, escalation_routing: {{team_id: {text_of(n)}}}}}",
+            "{id: t, escalation_routing: {team_id: *x}}",
+            n,
+        )
+    ),
+    "a list in itself": lambda n: pack_of(f"&t {listed(target('*t'), target('*t'), n)}"),
+}
+#: The most visits for each value of a file.
+VISITS = 8
+
+
+@pytest.mark.parametrize("repeated", REPEATED.values(), ids=REPEATED)
+@settings(max_examples=examples(6), deadline=None)
+@given(times=st.integers(0, 3000))
+@example(times=100)
+@example(times=3000)
+def test_a_pack_is_read_in_steps_of_its_size_whatever_its_aliases_repeat(
+    repeated: Callable[[int], str], times: int
+) -> None:
+    data = repeated(times).encode()
+    file = yaml_text.policy_file("policies/p.yaml", data)
+    assert file.problem is None
+    visits = Visits()
+    found, faults = read_pack("policies/p.yaml", visits.counted(file.value))
+    assert visits.count <= VISITS * len(data)
+    assert len(faults) <= MOST_FAULTS + 1
+    # What a route and `policy lint` go through is no more than a file without aliases can have.
+    assert sum(len(target.target_id) for target in found.targets) <= MAX_BYTES
+    models = {id(target.models): target.models for target in found.targets}
+    aliases = {id(entry.aliases): entry.aliases for some in models.values() for entry in some}
+    assert sum(map(len, [*models.values(), *aliases.values()])) <= len(data)
+    sizes = {
+        key: sum(1 + len(entry.model_id) + len(entry.aliases) for entry in some)
+        for key, some in models.items()
+    }
+    assert sum(sizes[id(target.models)] for target in found.targets) <= MAX_BYTES
+    if times == 3000:
+        assert faults
+        policies = assemble(TREE, {"policies/p.yaml": file})
+        assert policies.route("t", "m").source == "default (policies/p.yaml is broken)"
+
+
+def test_a_pack_that_is_too_large_without_its_aliases_says_where_and_what_to_do() -> None:
+    text = pack_of(
+        "\n" + listed(f"{{id: t, models: &m {listed('{id: m}', '{id: m}', 999)}}}", "{id: t, models: *m}", 99)
+    )
+    [fault] = store(p=text).faults
+    assert (fault.file, fault.line) == ("policies/p.yaml", 2)
+    assert fault.problem == (
+        "providers.targets[87].models: with the YAML aliases written out, the targets up to here are larger than "
+        "256 KiB; repeat less, or split the pack"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "item", "after"),
+    [
+        ("[", "{id: a},", "]"),
+        ("[{id: a, models: [", "{id: a},", "]}]"),
+        ("[{id: a, models: [{id: a, aliases: [", "a,", "]}]}]"),
+        ("[{id: a, models: [{id: a, aliases: [", "é,", "]}]}]"),
+        ("[{id: ", "a", "}]"),
+        ("[", "{id: a, model: b, escalation_routing: {team_id: c}},", "]"),
+    ],
+    ids=["targets", "models", "aliases", "wide aliases", "id", "routing"],
+)
+def test_no_pack_without_aliases_is_too_large(before: str, item: str, after: str) -> None:
+    room = MAX_BYTES - len(pack_of(before + after).encode())
+    text = pack_of(before + item * (room // len(item.encode())) + after)
+    assert store(p=text).faults == ()
+
+
+def test_a_pack_with_a_thousand_faults_is_not_read_further() -> None:
+    faults = store(p=pack_of(listed("1", "1", 5000))).faults
+    assert len(faults) == MOST_FAULTS + 1
+    assert faults[-1].problem == (
+        "providers.targets[1000]: is the fault after 1000 others; the rest of the pack is not read"
+    )
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "goes_to", "by"),
+    [
+        ("a", "large", "risk", "p.yaml#providers.targets[0].models[0]"),
+        ("b", "large", "risk", "p.yaml#providers.targets[1].models[0]"),
+        ("b", "big", "risk", "p.yaml#providers.targets[1].models[0]"),
+        ("c", "large", "risk", "p.yaml#providers.targets[2].models[1]"),
+        ("c", "big", "risk", "p.yaml#providers.targets[2].models[1]"),
+        ("c", "own", "triage", "p.yaml#providers.targets[2]"),
+        (None, "big", "risk", "p.yaml#providers.targets[0].models[0]"),
+    ],
+)
+def test_what_an_alias_repeats_counts_in_each_place(
+    provider: str | None, model: str, goes_to: str, by: str
+) -> None:
+    text = (
+        "providers:\n  targets:\n"
+        "    - id: a\n      models: &all\n"
+        "        - &large {id: large, aliases: &names [big], escalation_routing: {team_id: risk}}\n"
+        "    - {id: b, models: *all}\n"
+        "    - {id: c, models: [{id: own, aliases: [o]}, *large], escalation_routing: {team_id: triage}}\n"
+        "    - {id: d, models: [{id: other, aliases: *names}]}\n"
+    )
+    policies = store(p=text)
+    assert policies.faults == ()
+    assert whom(policies.route(provider, model)) == (goes_to, by)
 
 
 def test_why_nothing_is_for_somebody_names_each_reason_once() -> None:

@@ -11,7 +11,7 @@ from ..model.value import KeyPath, plain
 from .policy_file import ROSTER, SETTINGS, WAIVERS, Fault, PolicyFile
 from .policy_set import Policies, assemble
 from .roster import Roster
-from .routing import ModelEntry, Pack, Target, dotted
+from .routing import Pack, Target, dotted
 from .settings import Rule
 from .signing_keys import usable
 from .waivers import is_rule
@@ -130,12 +130,13 @@ def _models(file: str, target: Target) -> Iterator[_Found]:
     names: set[str] = set()
     for entry in target.models:
         if entry.model_id in names:
-            yield file, entry.path, f"the model {entry.model_id} is listed twice in target {target.target_id}"
+            where = (*target.path, *entry.path)
+            yield file, where, f"the model {entry.model_id} is listed twice in target {target.target_id}"
         names.add(entry.model_id)
     owners: dict[str, str] = {}
     for entry in target.models:
         for index, alias in enumerate(entry.aliases):
-            where = (*entry.path, "aliases", index)
+            where = (*target.path, *entry.path, "aliases", index)
             owner = alias if alias in names else owners.get(alias)
             if owner is not None:
                 yield file, where, f"the alias {alias} of {entry.model_id} hides the model {owner}"
@@ -167,7 +168,7 @@ def _hidden_by_alias(packs: Iterable[Pack]) -> Iterator[_Found]:
         for entry in target.models:
             for index, alias in enumerate(entry.aliases):
                 if alias in later and alias not in own:
-                    where = (*entry.path, "aliases", index)
+                    where = (*target.path, *entry.path, "aliases", index)
                     yield pack.file, where, f"the alias {alias} hides the model {alias} of a later target"
         later |= own
 
@@ -203,10 +204,11 @@ def _routes(policies: Policies) -> Iterator[tuple[str, KeyPath, Fallback]]:
     """The routes in packs, which name the first destination."""
     for pack in policies.packs:
         for target in pack.targets:
-            holders: tuple[Target | ModelEntry, ...] = (target, *target.models)
-            for holder in holders:
-                if holder.routing is not None:
-                    yield pack.file, (*holder.path, "escalation_routing"), holder.routing
+            if target.routing is not None:
+                yield pack.file, (*target.path, "escalation_routing"), target.routing
+            for entry in target.models:
+                if entry.routing is not None:
+                    yield pack.file, (*target.path, *entry.path, "escalation_routing"), entry.routing
     if policies.settings.default_route is not None:
         yield SETTINGS, ("default_route",), policies.settings.default_route
 

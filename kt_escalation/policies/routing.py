@@ -12,10 +12,17 @@ from ..frozen import dataclass
 from ..model.record import Fallback, Route
 from ..model.text import visible
 from ..model.value import KeyPath
-from ..model.vocabulary import MAX_NAME
+from ..model.vocabulary import MAX_BYTES, MAX_NAME
 
 # The longest part of a file's name in a route's source.
 LONGEST_FILE = 200
+# The most faults of a pack that are listed.
+MOST_FAULTS = 1000
+
+TOO_LARGE = (
+    f"with the YAML aliases written out, the targets up to here are larger than {MAX_BYTES // 1024} KiB; "
+    "repeat less, or split the pack"
+)
 
 
 class PackFault(ValueError):
@@ -37,7 +44,11 @@ def dotted(path: KeyPath) -> str:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model of a target: its id, its aliases, and its own routing, if any."""
+    """One model of a target: its id, its aliases, and its own routing, if any.
+
+    ``path`` leads to it from its target, because targets can share a list of models. It is empty if the target
+    itself names the model.
+    """
 
     model_id: str
     aliases: tuple[str, ...]
@@ -77,83 +88,123 @@ def read_pack(file: str, document: Any) -> tuple[Pack, tuple[PackFault, ...]]:
         reader.fault(("pack", "enabled"), "must be true or false")
         enabled = True
     providers = reader.mapping(top.get("providers"), ("providers",))
-    path = ("providers", "targets")
-    items = enumerate(reader.sequence(providers.get("targets"), path))
-    targets = [reader.target(item, (*path, index)) for index, item in items]
-    return Pack(file, enabled, tuple(found for found in targets if found)), tuple(reader.faults)
+    targets = reader.targets(providers.get("targets"), ("providers", "targets"))
+    return Pack(file, enabled, targets), tuple(reader.faults)
+
+
+class _Unreadable(PackFault):
+    """A fault because of which the rest of a pack is not read."""
 
 
 class _Reader:
-    """Reads a pack's values. Collects faults instead of stopping at the first."""
+    """Reads a pack's values. Collects faults instead of stopping at the first.
+
+    With YAML aliases, a few bytes can repeat a large part of the file. So each list is read once, its result is
+    shared, and what is read is counted as if it were written out each time. Up to the limit of a file that is
+    harmless, and no pack without aliases has more.
+    """
 
     def __init__(self) -> None:
         self.faults: list[PackFault] = []
-        # Values by identity. A value that a YAML alias repeats is read once, or a small file could grow
-        # without end.
-        self._seen: set[int] = set()
+        # What has been read so far, as the least number of bytes that it takes in a file without aliases.
+        self._size = 0
+        # What was read of each list, by its identity, and its size.
+        self._models: dict[int, tuple[tuple[ModelEntry, ...], int]] = {}
+        self._aliases: dict[int, tuple[tuple[str, ...], int]] = {}
 
-    def again(self, value: Any) -> bool:
-        """Whether the value was read before. Only its first place can match."""
-        if id(value) in self._seen:
-            return True
-        self._seen.add(id(value))
-        return False
+    def count(self, size: int, path: KeyPath) -> None:
+        """Count a part before it is read. Raises _Unreadable if the pack is too large with it."""
+        self._size += size
+        if self._size > MAX_BYTES:
+            raise _Unreadable(path, TOO_LARGE)
 
     def fault(self, path: KeyPath, problem: str) -> None:
+        if len(self.faults) == MOST_FAULTS:
+            raise _Unreadable(
+                path, f"is the fault after {MOST_FAULTS} others; the rest of the pack is not read"
+            )
         self.faults.append(PackFault(path, problem))
 
+    def targets(self, value: Any, path: KeyPath) -> tuple[Target, ...]:
+        items = enumerate(self.sequence(value, path))
+        try:
+            targets = [self.target(item, (*path, index)) for index, item in items]
+        except _Unreadable as fault:
+            self.faults.append(fault)
+            return ()
+        return tuple(target for target in targets if target)
+
     def target(self, value: Any, path: KeyPath) -> Target | None:
+        self.count(1, path)
         if not isinstance(value, dict):
             self.fault(path, "must be a mapping")
-            return None
-        if self.again(value):
             return None
         target: dict[str, Any] = value
         target_id = self.text(target.get("id"), (*path, "id"))
         if target.get("model") is not None and target.get("models") is not None:
             self.fault((*path, "model"), "a target has either model or models, not both")
-        models: list[ModelEntry | None] = []
+        models = self.models(target.get("models"), (*path, "models"))
         if target.get("model") is not None:
             name = self.text(target["model"], (*path, "model"))
-            models = [ModelEntry(name, (), None, path)] if name else []
-        below = (*path, "models")
-        for index, item in enumerate(self.sequence(target.get("models"), below)):
-            models.append(self.model(item, (*below, index)))
-        return Target(target_id, tuple(m for m in models if m), self.routing(target, path), path)
+            models = (ModelEntry(name, (), None, ()),) if name else ()
+        return Target(target_id, models, self.routing(target, path), path)
+
+    def models(self, value: Any, path: KeyPath) -> tuple[ModelEntry, ...]:
+        if id(value) in self._models:
+            models, size = self._models[id(value)]
+            self.count(size, path)
+            return models
+        before = self._size
+        found = [self.model(item, (*path, index)) for index, item in enumerate(self.sequence(value, path))]
+        models = tuple(model for model in found if model)
+        if isinstance(value, list):
+            self._models[id(value)] = models, self._size - before
+        return models
 
     def model(self, value: Any, path: KeyPath) -> ModelEntry | None:
+        self.count(1, path)
         if not isinstance(value, dict):
             self.fault(path, "must be a mapping")
             return None
-        if self.again(value):
-            return None
         model: dict[str, Any] = value
         key = "model_id" if model.get("model_id") is not None else "id"
-        below = (*path, "aliases")
-        aliases = [
-            self.text(alias, (*below, index))
-            for index, alias in enumerate(self.sequence(model.get("aliases"), below))
-        ]
+        aliases = self.aliases(model.get("aliases"), (*path, "aliases"))
         routing = self.routing(model, path)
         if model.get(key) is None:
             self.fault(path, "a model needs a model_id")
             return None
-        return ModelEntry(self.text(model[key], (*path, key)), tuple(aliases), routing, path)
+        # The last two parts of the path lead here from the target.
+        return ModelEntry(self.text(model[key], (*path, key)), aliases, routing, path[-2:])
+
+    def aliases(self, value: Any, path: KeyPath) -> tuple[str, ...]:
+        if id(value) in self._aliases:
+            names, size = self._aliases[id(value)]
+            self.count(size, path)
+            return names
+        before = self._size
+        items = enumerate(self.sequence(value, path))
+        names = tuple([self.text(item, (*path, index)) for index, item in items])
+        if isinstance(value, list):
+            self._aliases[id(value)] = names, self._size - before
+        return names
 
     def routing(self, holder: dict[str, Any], path: KeyPath) -> Fallback | None:
-        if holder.get("escalation_routing") is None:
+        value, path = holder.get("escalation_routing"), (*path, "escalation_routing")
+        if value is None:
             return None
+        for name in (value.get("team_id"), value.get("user_id")) if isinstance(value, dict) else ():
+            self.count(_size(name), path)
         try:
-            return parse_routing(holder["escalation_routing"], (*path, "escalation_routing"))
+            return parse_routing(value, path)
         except PackFault as fault:
-            self.faults.append(fault)
+            self.fault(fault.path, fault.problem)
             return None
 
     def mapping(self, value: Any, path: KeyPath) -> dict[str, Any]:
         try:
             return _mapping(value, path)
         except PackFault as fault:
-            self.faults.append(fault)
+            self.fault(fault.path, fault.problem)
             return {}
 
     def sequence(self, value: Any, path: KeyPath) -> Sequence[Any]:
@@ -163,10 +214,11 @@ class _Reader:
         return ()
 
     def text(self, value: Any, path: KeyPath) -> str:
+        self.count(_size(value), path)
         try:
             return _text(value, path)
         except PackFault as fault:
-            self.faults.append(fault)
+            self.fault(fault.path, fault.problem)
             return ""
 
 
@@ -245,6 +297,11 @@ def _mapping(value: Any, path: KeyPath) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise PackFault(path, "must be a mapping")
     return value
+
+
+def _size(value: Any) -> int:
+    """The least number of bytes that an entry with this value takes in a file."""
+    return len(value) + 1 if isinstance(value, str) else 1
 
 
 def _text(value: Any, path: KeyPath) -> str:
@@ -326,9 +383,9 @@ def _match(
                 tried.append(Tried(where, False, asked))
             else:
                 whole = _Holder(where, target.routing)
-                if entry is None or entry.path == target.path:
+                if entry is None or not entry.path:
                     return (whole,)
-                return (_Holder(f"{_recordable_name(pack.file)}#{dotted(entry.path)}", entry.routing), whole)
+                return (_Holder(f"{where}.{dotted(entry.path)}", entry.routing), whole)
     return ()
 
 
