@@ -9,6 +9,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from weakref import WeakValueDictionary
 
 from ..model.vocabulary import MAX_BYTES
 from ..policies.policy_file import OURS, WAIVERS, PolicyFile
@@ -26,6 +28,8 @@ _Version = tuple[str, str]
 
 # Earlier than any commit of the line.
 _BEFORE = -2
+# Versions that are kept though nobody uses them. Anybody can push versions that never come into force.
+_KEPT = 16
 POLICY_FILES = f"{layout.POLICIES}/"
 
 
@@ -35,22 +39,31 @@ def is_policy(path: str) -> bool:
 
 
 class Written:
-    """Reads the policies in trees, each tree once."""
+    """Reads the policies in trees. Those that are in use and the last few are not read again."""
 
     def __init__(self, store: GitStore) -> None:
         self._store = store
-        self._known: dict[str | None, Policies] = {None: Policies()}
+        self._last = lru_cache(_KEPT)(self._shared)
+        # Whoever was given a version gets the same object for as long as it is used.
+        self._used: WeakValueDictionary[str | None, Policies] = WeakValueDictionary()
 
     def of(self, tree: str | None) -> Policies:
         """The policies in a tree of `policies/`; if the tree cannot be read, all of kt's own files count as broken."""
-        if tree not in self._known:
-            try:
-                files = self._store.reader.policy_files(tree or "")
-            except Unsound as error:
-                broken = PolicyFile(problem=error.problem)
-                files = dict.fromkeys(sorted(OURS), broken)
-            self._known[tree] = assemble(tree, files)
-        return self._known[tree]
+        return self._last(tree)
+
+    def _shared(self, tree: str | None) -> Policies:
+        policies = self._used.get(tree)
+        if policies is None:
+            policies = self._used[tree] = self._read(tree) if tree is not None else Policies()
+        return policies
+
+    def _read(self, tree: str) -> Policies:
+        try:
+            files = self._store.reader.policy_files(tree)
+        except Unsound as error:
+            broken = PolicyFile(problem=error.problem)
+            files = dict.fromkeys(sorted(OURS), broken)
+        return assemble(tree, files)
 
     def waivers(self, oid: str | None) -> frozenset[Waiver] | None:
         """The waivers in a blob, whatever its mode in a tree. None if it is absent or cannot be read."""
