@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+from contextlib import closing
 from pathlib import Path
+from weakref import ref
 
 import pytest
+from forge import Forge
 from gateways import DIGEST, Gate, made_in
 from lab import Lab, git, kt, loaded
 
+from kt_escalation.audit.policies_in_force import Written
+from kt_escalation.policies import policy_set
 from kt_escalation.policies.policy_file import ROSTER, PolicyFile
+from kt_escalation.policies.policy_set import assemble
+from kt_escalation.policies.routing import Pack, PackFault, read_pack
 from kt_escalation.storage import clone_key, kept_policies, yaml_text
+from kt_escalation.storage.clone import GitStore
 
 PACK = "policies/policy-config.yaml"
 #: Files in whose parsing a change would show: every kind of value, and what an alias shares.
@@ -100,3 +109,53 @@ def test_no_release_believes_what_is_kept_and_what_it_lets_through_is_found(tmp_
     found = gate.run("boss", "verify", "--json")
     assert found.code == 1
     assert [one["rule"] for one in found.json["violations"]] == ["not_allowed"]
+
+
+# --- in memory, while history is judged -----------------------------------------------------------------
+
+
+def test_versions_that_are_not_in_use_do_not_stay_in_memory(forge: Forge) -> None:
+    trees = []
+    for number in range(40):
+        forge.write("policies/p.yaml", f"x: {number}\n")
+        forge.commit("mallory")
+        trees.append(forge.git("rev-parse", "HEAD:policies"))
+    with closing(GitStore(forge.path)) as store:
+        written = Written(store)
+        used = written.of(trees[0])
+        others = [ref(written.of(tree)) for tree in trees[1:]]
+        gc.collect()
+        alive = [other() for other in others if other() is not None]
+        assert 0 < len(alive) < 20
+        assert written.of(trees[0]) is used
+        assert written.of(trees[-1]) is alive[-1]
+        assert written.of(trees[1]).tree == trees[1]
+
+
+def test_no_pack_is_read_for_a_version_that_routes_nothing(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def spied(file: str, document: object) -> tuple[Pack, tuple[PackFault, ...]]:
+        read.append(file)
+        return read_pack(file, document)
+
+    monkeypatch.setattr(policy_set, "read_pack", spied)
+    for number in range(40):
+        forge.write(f"policies/p{number:02}.yaml", f"providers: {{targets: [{{id: t{number}}}]}}\n")
+    forge.write("policies/q.yaml", "providers: {targets: 1}\n")
+    forge.commit("mallory")
+    with closing(GitStore(forge.path)) as store:
+        policies = Written(store).of(forge.git("rev-parse", "HEAD:policies"))
+        assert policies.roster is not None
+        policies.require_sound()
+        assert policies.broken == {}
+        assert read == []
+        assert policies.route("t7", None).source == "default (policies/q.yaml is broken)"
+        assert [pack.file for pack in policies.packs] == read
+        assert [fault.file for fault in policies.faults] == ["policies/q.yaml"]
+        whole = assemble(policies.tree, store.reader.policy_files(policies.tree or ""))
+    assert read == sorted(read[:42]) * 2
+    assert (whole.packs, whole.faults, whole.roster) == (policies.packs, policies.faults, policies.roster)
+    assert (whole.settings, whole.waivers) == (policies.settings, policies.waivers)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from weakref import WeakValueDictionary
 
 from ..model.vocabulary import MAX_BYTES
 from ..policies.policy_file import OURS, WAIVERS, PolicyFile
-from ..policies.policy_set import Policies, assemble
+from ..policies.policy_set import Policies, assemble, read_packs
 from ..policies.waivers import Waiver
 from ..rules import judge_step
 from ..rules.judge_step import Violation
@@ -58,12 +58,19 @@ class Written:
         return policies
 
     def _read(self, tree: str) -> Policies:
+        reader = self._store.reader
         try:
-            files = self._store.reader.policy_files(tree)
+            entries = reader.policy_entries(tree)
         except Unsound as error:
             broken = PolicyFile(problem=error.problem)
-            files = dict.fromkeys(sorted(OURS), broken)
-        return assemble(tree, files)
+            return assemble(tree, dict.fromkeys(sorted(OURS), broken))
+        # A version that routes nothing needs no packs, and the packs of a folder can be many and large.
+        packs = {path: entry for path, entry in entries.items() if path not in OURS}
+        return assemble(
+            tree,
+            dict(reader.parsed_policies({path: entries[path] for path in entries.keys() - packs.keys()})),
+            cache(lambda: read_packs(reader.parsed_policies(packs))),
+        )
 
     def waivers(self, oid: str | None) -> frozenset[Waiver] | None:
         """The waivers in a blob, whatever its mode in a tree. None if it is absent or cannot be read."""
@@ -275,4 +282,4 @@ def at_fork(line: Policies, fork: Policies) -> Policies:
         claims=line.settings.claims.replace(lease=fork.settings.claims.lease),
         rules=fork.settings.rules,
     )
-    return replace(line, tree=fork.tree, packs=fork.packs, broken_pack=fork.broken_pack, settings=settings)
+    return replace(line, tree=fork.tree, load_packs=fork.load_packs, settings=settings)

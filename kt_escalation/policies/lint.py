@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 
 from ..model.record import Fallback
 from ..model.times import format_duration
@@ -12,7 +11,7 @@ from .policy_file import ROSTER, SETTINGS, WAIVERS, Fault, PolicyFile
 from .policy_set import Policies, assemble
 from .roster import Roster
 from .routing import Pack, Target, dotted
-from .settings import Rule
+from .settings import Rule, Settings
 from .signing_keys import usable
 from .waivers import is_rule
 
@@ -194,34 +193,34 @@ def _unknown(policies: Policies, roster: Roster) -> Iterator[_Found]:
 
 def _destinations(policies: Policies) -> Iterator[tuple[str, KeyPath, Fallback]]:
     """Every place that names the destination of an escalation."""
-    yield from _routes(policies)
+    yield from _routes(policies.packs, policies.settings)
     for index, rule in enumerate(policies.settings.rules):
         if rule.fallback is not None:
             yield SETTINGS, ("rules", index, "fallback"), rule.fallback
 
 
-def _routes(policies: Policies) -> Iterator[tuple[str, KeyPath, Fallback]]:
-    """The routes in packs, which name the first destination."""
-    for pack in policies.packs:
+def _routes(packs: Iterable[Pack], settings: Settings) -> Iterator[tuple[str, KeyPath, Fallback]]:
+    """The routes in packs and the default one, which name the first destination."""
+    for pack in packs:
         for target in pack.targets:
             if target.routing is not None:
                 yield pack.file, (*target.path, "escalation_routing"), target.routing
             for entry in target.models:
                 if entry.routing is not None:
                     yield pack.file, (*target.path, *entry.path, "escalation_routing"), entry.routing
-    if policies.settings.default_route is not None:
-        yield SETTINGS, ("default_route",), policies.settings.default_route
+    if settings.default_route is not None:
+        yield SETTINGS, ("default_route",), settings.default_route
 
 
 def _too_few_people(policies: Policies, roster: Roster) -> Iterator[_Found]:
     """Rules that require more people than their destination has."""
-    routed = replace(policies, packs=tuple(pack for pack in policies.packs if pack.enabled))
+    enabled = [pack for pack in policies.packs if pack.enabled]
     for index, rule in enumerate(policies.settings.rules):
         places: list[tuple[KeyPath, str | None]] = [
             (("rules", index, "match", "team_id"), rule.match.team_id)
         ]
         if rule.match.team_id is None:
-            teams = {whom.team_id for _, _, whom in _routes(routed)}
+            teams = {whom.team_id for _, _, whom in _routes(enabled, policies.settings)}
             places = [(("rules", index, "approvals"), team) for team in sorted(filter(None, teams))]
         if rule.fallback is not None:
             places.append((("rules", index, "fallback", "team_id"), rule.fallback.team_id))

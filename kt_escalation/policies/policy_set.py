@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ from ..errors import BrokenPolicies
 from ..frozen import dataclass
 from ..model.record import Route
 from ..model.value import InvalidValue, Value
-from .policy_file import OURS, ROSTER, SETTINGS, WAIVERS, Fault, PolicyFile
+from .policy_file import OURS, ROSTER, SETTINGS, Fault, PolicyFile
 from .roster import Roster, ambiguities
 from .routing import Pack, PackFault, Tried, dotted, pack_schema, read_pack, route
 from .settings import Settings
@@ -23,21 +23,43 @@ _M = TypeVar("_M", bound=Value)
 
 
 @dataclass(frozen=True)
+class Packs:
+    """All packs in name order, the path of the first broken one, and the faults of all."""
+
+    packs: tuple[Pack, ...] = ()
+    broken: str | None = None
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True)
 class Policies:
-    """The policies at one commit. If ``roster`` is None, there is no roster, and roles are not checked."""
+    """The policies at one commit. If ``roster`` is None, there is no roster, and roles are not checked.
+
+    ``load_packs`` returns the packs, which only routing needs. ``own_faults`` are those of kt's own files.
+    """
 
     tree: str | None = None
-    packs: tuple[Pack, ...] = ()
-    broken_pack: str | None = None
+    load_packs: Callable[[], Packs] = Packs
     roster: Roster | None = None
     settings: Settings = Settings.of({})
     waivers: tuple[Waiver, ...] = ()
-    faults: tuple[Fault, ...] = ()
+    own_faults: tuple[Fault, ...] = ()
+
+    @property
+    def packs(self) -> tuple[Pack, ...]:
+        """The packs in name order."""
+        return self.load_packs().packs
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The faults of all files, in the order of their names."""
+        both = (*self.own_faults, *self.load_packs().faults)
+        return tuple(sorted(both, key=lambda fault: fault.file))
 
     @property
     def broken(self) -> Mapping[str, Fault]:
         """The first fault of each of roster, settings and waivers that cannot be read, by path."""
-        return {fault.file: fault for fault in reversed(self.faults) if fault.file in OURS}
+        return {fault.file: fault for fault in reversed(self.own_faults)}
 
     @property
     def has_no_admin(self) -> bool:
@@ -46,7 +68,7 @@ class Policies:
 
     def require_sound(self) -> None:
         """Raise BrokenPolicies if the roster or the settings cannot be read. See docs/operator.md."""
-        broken = [fault for fault in self.faults if fault.file in (ROSTER, SETTINGS)]
+        broken = [fault for fault in self.own_faults if fault.file in (ROSTER, SETTINGS)]
         if broken:
             more = f" (and {len(broken) - 1} more; see `kt policy lint`)" if len(broken) > 1 else ""
             raise BrokenPolicies(where=broken[0].where, problem=f"{broken[0].problem}{more}")
@@ -56,8 +78,8 @@ class Policies:
         return self._routes(provider, model) if tried is None else self._route(provider, model, tried)
 
     def _route(self, provider: str | None, model: str | None, tried: list[Tried] | None = None) -> Route:
-        default = self.settings.default_route
-        return route(self.packs, self.broken_pack, default, self.tree, provider, model, tried)
+        found, default = self.load_packs(), self.settings.default_route
+        return route(found.packs, found.broken, default, self.tree, provider, model, tried)
 
     @cached_property
     def _routes(self) -> Callable[[str | None, str | None], Route]:
@@ -65,37 +87,53 @@ class Policies:
         return lru_cache(_TARGETS)(self._route)
 
 
-def assemble(tree: str | None, files: Mapping[str, PolicyFile]) -> Policies:
-    """The policies in parsed files, given by path. Faults are kept beside the parts that could be read."""
-    packs: list[Pack] = []
-    broken: str | None = None
+def assemble(
+    tree: str | None, files: Mapping[str, PolicyFile], load_packs: Callable[[], Packs] | None = None
+) -> Policies:
+    """The policies in parsed files, given by path. Faults are kept beside the parts that could be read.
+
+    The packs are those in ``files``, unless ``load_packs`` returns them when they are needed.
+    """
     roster: Roster | None = None
     settings = Settings.of({})
     waivers = Waivers.of({})
     faults: list[Fault] = []
-    for path in sorted(files):
+    for path in sorted(OURS & files.keys()):
         file = files[path]
         found: list[Fault] = []
         if file.problem is not None:
             found.append(Fault(path, file.line, file.column, file.problem))
-            if path not in OURS:
-                broken = broken or path
         elif path == ROSTER:
             roster = _read(Roster, path, file, found)
             for where, problem in ambiguities(roster) if roster else ():
                 found.append(file.fault(path, where, problem))
         elif path == SETTINGS:
             settings = _read(Settings, path, file, found) or settings
-        elif path == WAIVERS:
-            waivers = _read(Waivers, path, file, found) or waivers
         else:
-            pack, wrong = read_pack(path, file.value)
-            packs.append(pack)
-            found += [pack_fault(path, file, fault) for fault in wrong]
-            if wrong and pack.enabled:
-                broken = broken or path
+            waivers = _read(Waivers, path, file, found) or waivers
         faults += found
-    return Policies(tree, tuple(packs), broken, roster, settings, waivers.waivers, tuple(faults))
+    if load_packs is None:
+        packs = read_packs((path, files[path]) for path in sorted(files.keys() - OURS))
+        return Policies(tree, lambda: packs, roster, settings, waivers.waivers, tuple(faults))
+    return Policies(tree, load_packs, roster, settings, waivers.waivers, tuple(faults))
+
+
+def read_packs(files: Iterable[tuple[str, PolicyFile]]) -> Packs:
+    """The packs in parsed files, given with their paths in name order."""
+    packs: list[Pack] = []
+    broken: str | None = None
+    faults: list[Fault] = []
+    for path, file in files:
+        if file.problem is not None:
+            faults.append(Fault(path, file.line, file.column, file.problem))
+            broken = broken or path
+            continue
+        pack, wrong = read_pack(path, file.value)
+        packs.append(pack)
+        faults += [pack_fault(path, file, fault) for fault in wrong]
+        if wrong and pack.enabled:
+            broken = broken or path
+    return Packs(tuple(packs), broken, tuple(faults))
 
 
 def schema_of(name: str) -> dict[str, Any]:

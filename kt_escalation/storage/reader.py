@@ -28,6 +28,8 @@ READING = "reading escalations"
 FETCH_OBJECTS_SECONDS = 60.0
 # How many records are remembered, by blob id. The content of an id never changes.
 _REMEMBERED = 20_000
+# How many policy files are read at once. Each can be as large as a file may be.
+_POLICIES_AT_ONCE = 16
 _BAD_MODES = {"120000": "a symbolic link", "160000": "a submodule", "100755": "executable", TREE: "a folder"}
 
 
@@ -174,17 +176,25 @@ class Reader:
 
     def policy_files(self, tree: str) -> dict[str, PolicyFile]:
         """The parsed files of a tree of `policies/`, by path below the store's folder. Raises UnreadableStore."""
+        return dict(self.parsed_policies(self.policy_entries(tree)))
+
+    def policy_entries(self, tree: str) -> dict[str, TreeEntry]:
+        """The files in a tree of `policies/`, by path below the store's folder. Raises UnreadableStore."""
         [found] = self.repository.objects.get([tree])
-        entries = [
-            entry
+        return {
+            f"{layout.POLICIES}/{entry.name}": entry
             for entry in self.own_entries(found, layout.POLICIES)
             if entry.name.endswith(layout.SUFFIX) and entry.mode != TREE
-        ]
-        blobs = self.repository.objects.get([entry.oid for entry in entries], largest=MAX_BYTES)
-        return {
-            f"{layout.POLICIES}/{entry.name}": _policy_file(entry, _bytes(blob))
-            for entry, blob in zip(entries, blobs, strict=True)
         }
+
+    def parsed_policies(self, entries: Mapping[str, TreeEntry]) -> Iterator[tuple[str, PolicyFile]]:
+        """The parsed files of some entries, by their paths in name order. Only a few are in memory at once."""
+        paths = sorted(entries)
+        for at in range(0, len(paths), _POLICIES_AT_ONCE):
+            some = paths[at : at + _POLICIES_AT_ONCE]
+            blobs = self.repository.objects.get([entries[path].oid for path in some], largest=MAX_BYTES)
+            for path, blob in zip(some, blobs, strict=True):
+                yield path, _policy_file(entries[path], _bytes(blob))
 
     def close(self) -> None:
         """End the git process that reads objects, and close the index of archives."""
