@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cache, lru_cache
 from weakref import WeakValueDictionary
 
@@ -282,4 +281,4 @@ def at_fork(line: Policies, fork: Policies) -> Policies:
         claims=line.settings.claims.replace(lease=fork.settings.claims.lease),
         rules=fork.settings.rules,
     )
-    return replace(line, tree=fork.tree, load_packs=fork.load_packs, settings=settings)
+    return line.with_packs_of(fork, settings)

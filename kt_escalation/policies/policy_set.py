@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
@@ -35,40 +36,52 @@ class Packs:
 class Policies:
     """The policies at one commit. If ``roster`` is None, there is no roster, and roles are not checked.
 
-    ``load_packs`` returns the packs, which only routing needs. ``own_faults`` are those of kt's own files.
+    ``packs`` are in name order, ``broken_pack`` is the path of the first that cannot be read, and ``faults`` are
+    those of all files.
     """
 
     tree: str | None = None
-    load_packs: Callable[[], Packs] = Packs
+    # Only routing needs the packs, and they can be many and large.
+    _load_packs: Callable[[], Packs] = Packs
     roster: Roster | None = None
     settings: Settings = Settings.of({})
     waivers: tuple[Waiver, ...] = ()
-    own_faults: tuple[Fault, ...] = ()
+    # Those of roster, settings and waivers.
+    _own_faults: tuple[Fault, ...] = ()
 
     @property
     def packs(self) -> tuple[Pack, ...]:
         """The packs in name order."""
-        return self.load_packs().packs
+        return self._load_packs().packs
+
+    @property
+    def broken_pack(self) -> str | None:
+        """The path of the first pack that cannot be read."""
+        return self._load_packs().broken
 
     @property
     def faults(self) -> tuple[Fault, ...]:
         """The faults of all files, in the order of their names."""
-        both = (*self.own_faults, *self.load_packs().faults)
+        both = (*self._own_faults, *self._load_packs().faults)
         return tuple(sorted(both, key=lambda fault: fault.file))
 
     @property
     def broken(self) -> Mapping[str, Fault]:
         """The first fault of each of roster, settings and waivers that cannot be read, by path."""
-        return {fault.file: fault for fault in reversed(self.own_faults)}
+        return {fault.file: fault for fault in reversed(self._own_faults)}
 
     @property
     def has_no_admin(self) -> bool:
         """Whether there is a roster without an admin."""
         return self.roster is not None and not self.roster.with_role("admin")
 
+    def with_packs_of(self, other: Policies, settings: Settings) -> Policies:
+        """These policies with the packs of another version, and with some settings."""
+        return replace(self, tree=other.tree, _load_packs=other._load_packs, settings=settings)
+
     def require_sound(self) -> None:
         """Raise BrokenPolicies if the roster or the settings cannot be read. See docs/operator.md."""
-        broken = [fault for fault in self.own_faults if fault.file in (ROSTER, SETTINGS)]
+        broken = [fault for fault in self._own_faults if fault.file in (ROSTER, SETTINGS)]
         if broken:
             more = f" (and {len(broken) - 1} more; see `kt policy lint`)" if len(broken) > 1 else ""
             raise BrokenPolicies(where=broken[0].where, problem=f"{broken[0].problem}{more}")
@@ -78,7 +91,7 @@ class Policies:
         return self._routes(provider, model) if tried is None else self._route(provider, model, tried)
 
     def _route(self, provider: str | None, model: str | None, tried: list[Tried] | None = None) -> Route:
-        found, default = self.load_packs(), self.settings.default_route
+        found, default = self._load_packs(), self.settings.default_route
         return route(found.packs, found.broken, default, self.tree, provider, model, tried)
 
     @cached_property
