@@ -1364,6 +1364,27 @@ def test_a_replacement_hides_nothing(forge: Forge, server: Path) -> None:
     assert ": transition: " in push(forge, server, GIT_NO_REPLACE_OBJECTS="1").err
 
 
+@pytest.mark.parametrize(
+    ("ref", "code"),
+    [
+        *(
+            (f"refs/tags/{name}", 1)
+            for name in ("origin/main", "remotes/origin/MAIN", "HEAD", "fork/HEAD", "origin")
+        ),
+        ("refs/heads/HEAD", 1),
+        ("refs/heads/feature/main", 0),
+        ("refs/tags/main-1.0", 0),
+    ],
+)
+def test_a_name_that_clones_take_for_the_remotes_store_branch_is_refused(
+    forge: Forge, server: Path, ref: str, code: int
+) -> None:
+    """Git prefers a tag `origin/main` to the branch of the remote, and fetches a branch HEAD over the remote's HEAD."""
+    ran = push(forge, server, what=f"HEAD:{ref}")
+    assert ran.code == code, ran.err
+    assert (f"kt: {ref} could be taken for the store branch" in ran.err) == bool(code)
+
+
 def test_grafts_hide_nothing(forge: Forge) -> None:
     good = forge.tip()
     forge.edit(ONE, ("severity: medium", "severity: low"))

@@ -27,6 +27,8 @@ RECEIVED = "received"
 _KEPT = 8
 # A push to refs/heads/main fits refs/heads/refs/heads/main as well (git-push, *refspec*, unambiguous names).
 _NAMED_LIKE_REFS = re.compile(r"refs/(heads|tags)/refs/")
+# What git calls the remote of a clone. Its name stands for the branch that the remote's HEAD names (gitrevisions).
+_REMOTE = "origin"
 
 
 def receive(
@@ -130,11 +132,13 @@ class _Push:
         branch = self._store.branches.own
         if ref.startswith("refs/replace/") or _NAMED_LIKE_REFS.match(ref):
             return True
-        name = ref.partition("/")[2].partition("/")[2]
-        kind = ref.removesuffix(f"/{name}")
-        return name.casefold() in (f"{branch}".casefold(), f"heads/{branch}".casefold()) or (
-            kind == "refs/tags" and name.casefold() == f"refs/heads/{branch}".casefold()
-        )
+        name = ref.partition("/")[2].partition("/")[2].casefold()
+        meant = (f"{branch}".casefold(), "head")
+        if ref.startswith("refs/tags/"):
+            # A clone prefers a tag origin/main to the remote's branch, and the server does not know its remotes' names.
+            return name == _REMOTE or name.endswith(tuple(f"/{one}" for one in meant)) or name in meant
+        # A branch HEAD is fetched to where a clone keeps the remote's HEAD. The branches of others may end in any word.
+        return name in (*meant, f"heads/{meant[0]}")
 
     def _in_its_place(self, old: str, new: str, ref: str) -> Iterator[str]:
         """The message for a store that is pushed to another branch while the guarded branch does not exist."""
