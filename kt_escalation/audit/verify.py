@@ -74,7 +74,7 @@ def require_history(store: GitStore) -> None:
     if repository.is_shallow:
         raise ShallowClone(where=where)
     if any(
-        value.startswith("tree:")
+        _omits_trees(value)
         for name, value in repository.config.items()
         if name.endswith(".partialclonefilter")
     ):
@@ -83,6 +83,16 @@ def require_history(store: GitStore) -> None:
             says="{where} is a clone without trees, and history is judged by them",
             hint="get them with `git fetch --refetch --filter=blob:none`",
         )
+
+
+def _omits_trees(wanted: str) -> bool:
+    """Whether a partial clone's filter leaves out trees (git-rev-list, *--filter*)."""
+    kind, _, rest = wanted.partition(":")
+    if kind == "combine":
+        from urllib.parse import unquote
+
+        return any(_omits_trees(unquote(part)) for part in rest.split("+"))
+    return kind in ("tree", "object")
 
 
 def _before(history: History, tip: str, start: str, now: datetime) -> Mark:
