@@ -660,6 +660,16 @@ def words_of_a_store_that_is_named_by_a_dot(forge: Forge) -> None:
 
 
 @attack("message")
+def words_of_a_store_that_is_named_by_a_path_to_the_top(forge: Forge) -> None:
+    said(forge, "kt: resolve esc_one as approved\n\nKt-Root: ./\n")
+
+
+@attack("message")
+def words_of_a_store_in_one_of_two_folders(forge: Forge) -> None:
+    said(forge, "kt: resolve esc_one as approved\n\nKt-Root: ./\nKt-Root: elsewhere\n")
+
+
+@attack("message")
 def words_of_many_at_once(forge: Forge) -> None:
     said(forge, "kt: resolve 3 escalations as approved\n")
 

@@ -233,6 +233,21 @@ def test_shallow_partial_and_sparse_clones(lab: Lab, options: list[str]) -> None
     assert len(lab.commits("resolve esc_r")) == 1
 
 
+@pytest.mark.parametrize(
+    "wanted",
+    ["tree:0", "combine:blob:none+tree:0", "combine:blob%3Anone+combine:tree%253A1", "object:type=commit"],
+)
+def test_a_clone_without_trees_is_refused_with_the_command(lab: Lab, wanted: str) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    git("config", "remote.origin.partialclonefilter", wanted, cwd=clone)
+    ran = kt("verify", "--json", cwd=clone)
+    assert (ran.code, ran.error["code"]) == (2, "shallow_clone")
+    assert "`git fetch --refetch --filter=blob:none`" in ran.error["message"]
+    git("config", "remote.origin.partialclonefilter", "combine:blob:none+blob:limit=1k", cwd=clone)
+    assert kt("verify", cwd=clone).code == 0
+
+
 def test_a_sha256_repository(tmp_path: Path) -> None:
     lab = Lab(tmp_path, object_format="sha256")
     lab.escalations("job")
@@ -264,6 +279,32 @@ def test_stores_of_one_repository_leave_each_other_legal(lab: Lab) -> None:
         ran = kt("verify", "--json", cwd=clone)
         assert ran.json["violations"] == []
         assert ran.json["steps"] > 0
+
+
+@pytest.mark.parametrize(
+    ("named", "code"),
+    [
+        *(
+            (root, 1)
+            for root in ("ops/review/", "/ops/review", "Ops/Review", "./ops/review", "ops//review", "//")
+        ),
+        ("ops/review\nKt-Root: ops/other", 1),
+        ("ops/other", 0),
+    ],
+)
+def test_a_false_statement_is_the_stores_however_it_writes_the_folder(
+    lab: Lab, named: str, code: int
+) -> None:
+    lab.put({"ops/review/queue/.gitkeep": ""})
+    clone = lab.clone("alice")
+    git("config", "kt.root", "ops/review", cwd=clone)
+    message = f"kt: resolve esc_r1 as approved\n\nKt-Escalation: esc_r1\nKt-Root: {named}"
+    git("commit", "--quiet", "--allow-empty", "-m", message, cwd=clone)
+    ran = kt("verify", "--json", cwd=clone)
+    assert (ran.code, {found["rule"] for found in ran.json["violations"]}) == (
+        code,
+        {"message"} if code else set(),
+    )
 
 
 @pytest.mark.parametrize("root", ["../out", "a/../../b", ".git", "a//b"])

@@ -13,6 +13,7 @@ from functools import cache
 from itertools import takewhile
 from typing import NamedTuple
 
+from ..errors import BadInput
 from ..model import changes
 from ..model.record import Record
 from ..model.text import HIDDEN
@@ -21,6 +22,7 @@ from ..policies.roster import Roster, person
 from ..storage import layout
 from ..storage.commit_message import MAX_NAMED
 from ..storage.commits import Commit
+from ..storage.location import root_of
 
 _KEYS = (
     "kt-action",
@@ -84,7 +86,10 @@ _PARTS: Mapping[str, str] = {
 
 @dataclass(slots=True)
 class Statement:
-    """One statement of a message: what was done to which escalations, and by whom. An empty value was not stated."""
+    """One statement of a message: what was done to which escalations, and by whom. An empty value was not stated.
+
+    ``root`` is the store's folder: None if it was not stated, empty if nobody can say which folder was meant.
+    """
 
     words: str
     action: str = ""
@@ -170,7 +175,7 @@ def _as_written(message: str) -> list[Statement] | None:
     action, name, as_outcome, words, told_action, told_name, actor, claim, outcome, release, root = (
         found.groups("")
     )
-    if told_action != action or told_name != name or as_outcome not in ("", outcome) or root in (".", "/"):
+    if told_action != action or told_name != name or as_outcome not in ("", outcome) or root != _folder(root):
         return None
     return [Statement(words, action, [name], actor, outcome, claim, release_id=release, root=root or None)]
 
@@ -249,13 +254,27 @@ def _take(statement: Statement, key: str, value: str) -> None:
         statement.ids.append(value)
         return
     name = _PARTS.get(key)
-    if name is None or not value or (name == "root" and value in (".", "/")):
+    if name == "root":
+        value = _folder(value)
+        if statement.root not in (None, value):
+            value = ""
         # A store at the top has no folder to name.
+        statement.root, statement.is_odd = value, statement.is_odd or not value
+        return
+    if name is None or not value:
         statement.is_odd = True
         return
     before = getattr(statement, name)
     statement.is_odd |= bool(before) and before != value
     setattr(statement, name, value)
+
+
+def _folder(value: str) -> str:
+    """The folder that a message names, written as kt writes it. Empty if no store can be in it."""
+    try:
+        return root_of(value)
+    except BadInput:
+        return ""
 
 
 def _visible(message: str) -> str:

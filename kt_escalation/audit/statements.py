@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from ..git.trees import folded
 from ..model import archive_file
 from ..policies.policy_set import Policies
 from ..rules.judge_step import Violation
@@ -108,9 +110,10 @@ class Statements:
         """The statements of a message about this store. A message may also be about a store in another folder."""
         if self._scope.only is not None:
             return []
-        found = messages.statements(commit.message)
         root = self._store.root
-        return [one for one in found if one.root == (root or None) or (one.root is None and root)]
+        return [
+            one for one in messages.statements(commit.message) if not one.root or _is_same(one.root, root)
+        ]
 
     def judge_unread(self, commit: Commit) -> None:
         """Note a commit that others may read in another way: with another author, or with other statements."""
@@ -135,3 +138,12 @@ class Statements:
     def is_pull(self, commit: Commit) -> bool:
         """Whether a merge is a `git pull`: its author takes in commits and approves nothing."""
         return messages.is_pull(commit.message, self._store.branch, self._store.branches.own)
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two folders are the same at least on some file systems, and so for some who read the message."""
+    return one == other or _folded(one) == _folded(other)
+
+
+def _folded(path: str) -> list[str]:
+    return [folded(os.fsencode(name)) for name in path.split("/")]
