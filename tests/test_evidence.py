@@ -107,14 +107,48 @@ def test_what_held_at_each_step_is_in_it_as_text(case: Path) -> None:
     folder = unpacked(case)
     raised, claimed, _, resolved = sorted((folder / "texts/steps").iterdir())
     assert "\nKt-Action: claim\n" in (claimed / "commit.txt").read_text()
-    assert (raised / "esc_one.yaml").read_text() == git("show", "HEAD~5:queue/esc_one.yaml", cwd=case) + "\n"
-    assert "outcome: approved" in (resolved / "esc_one.yaml").read_text()
+    assert (raised / "queue/esc_one.yaml").read_text() == git(
+        "show", "HEAD~5:queue/esc_one.yaml", cwd=case
+    ) + "\n"
+    [record] = resolved.glob("queue/resolved/*/*/*/esc_one.yaml")
+    assert "outcome: approved" in record.read_text()
     [tree] = (folder / "texts/policies").iterdir()
     assert tree.name == git("rev-parse", "HEAD:policies", cwd=case)
     assert "user_id: alice" in (tree / "roster.yaml").read_text()
     page = (folder / "README.md").read_text()
     assert "    roster   alice: roles reviewer, gateway; teams triage; 1 signing keys\n" in page
     assert "policies/$(touch pwned).yaml" in page
+
+
+@pytest.mark.parametrize("more", [(), ("--minimal",)])
+def test_each_file_that_one_commit_changed_is_in_it_by_its_own_path(
+    case: Path, more: tuple[str, ...]
+) -> None:
+    """Somebody moves the record and adds a release, and all is taken back; files in odd folders are not copied."""
+    clone = cloned(case, f"several-{len(more)}")
+    for key, value in (("user.name", "Eve"), ("user.email", "eve@example.com")):
+        git("config", key, value, cwd=clone)
+    [record] = (path.relative_to(clone) for path in (clone / "queue/resolved").rglob("esc_one.yaml"))
+    text = (clone / record).read_text()
+    made = {f"queue/{folder}/2026/01/02/esc_one.yaml": folder for folder in ("resolved", "released")}
+    elsewhere = "queue/resolved/esc_one.yaml"
+    (clone / record).unlink()
+    for name, content in {**made, elsewhere: "x", 'queue/resolved/a b/"x"/z/esc_one.yaml': "x"}.items():
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        (clone / name).write_text(content)
+    git("add", "--all", "queue", cwd=clone)
+    git("commit", "--quiet", "-m", "tidy up", cwd=clone)
+    git("revert", "--no-edit", "HEAD", cwd=clone)
+    folder = unpacked(clone, "--id", "esc_one", *more)
+    *_, moved, restored = sorted((folder / "texts/steps").iterdir())
+    assert names(moved) == sorted(["commit.txt", *made])
+    for name, content in made.items():
+        assert (moved / name).read_text() == content
+    assert names(restored) == sorted(["commit.txt", str(record)])
+    assert (restored / record).read_text() == text
+    assert f"      {elsewhere}\n" in (folder / "README.md").read_text()
+    ran = checked(folder, as_known(clone, folder))
+    assert holds(ran, 6, 4), ran.stderr
 
 
 def test_what_strangers_wrote_is_never_markdown_nor_a_command(case: Path) -> None:

@@ -110,7 +110,7 @@ def test_evidence_tells_them_and_is_checked_with_git_alone(store: Path, more: tu
         r"^    \S+  \w{12}  (release|receipt) esc_anna(?: as \w+)? by (\w+): (.*)$", readme, re.M
     )
     assert told == FACTS["esc_anna"]
-    texts = [path.read_text() for path in sorted(folder.glob("texts/steps/*/esc_anna.yaml"))]
+    texts = [path.read_text() for path in sorted(folder.glob("texts/steps/*/queue/**/esc_anna.yaml"))]
     assert ["release_id: T.anna" in text for text in texts].count(True) == 2
     assert "status: executed" in texts[-1]
     ran = checked(folder, as_known(store, folder))

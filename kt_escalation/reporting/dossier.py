@@ -126,7 +126,7 @@ def _contents(it: Dossier) -> Iterator[str]:
         yield f"- `{PACK}`: the git objects of the steps below and nothing else."
     else:
         yield f"- `{BUNDLE}`: the store's whole history up to that commit, as a git bundle. It ends there."
-    yield f"- `{TEXTS}/steps/`: each commit as git stores it, and the escalation's file after it."
+    yield f"- `{TEXTS}/steps/`: each commit as git stores it, and the escalation's files after it, by their paths."
     yield f"- `{TEXTS}/policies/`: roster, settings, waivers and packs, by tree id: as they were at the parent of each step"
     last = f", and at that last commit (tree `{it.policies}`)" if it.policies else ""
     yield f"  (a step is judged by those){last}."

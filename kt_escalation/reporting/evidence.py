@@ -21,7 +21,6 @@ from ..actions.opening import opened
 from ..errors import NotAStore, ShallowClone
 from ..frozen import dataclass
 from ..git.objects import FILE, TREE, TreeEntry
-from ..model.text import is_hidden
 from ..model.times import format_time
 from ..model.vocabulary import MAX_BYTES
 from ..policies.policy_set import Policies, assemble
@@ -36,8 +35,13 @@ from .dossier import Copy, Dossier, Waived
 from .log import happened
 from .offline_check import BUNDLE, PACK, TEXTS
 
-# Names of policy files that have no special meaning in a shell. `offline_check` has the same pattern.
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
+# Names of files that have no special meaning in a shell. `offline_check` has the same pattern.
+_PLAIN = "[A-Za-z0-9_][A-Za-z0-9._-]*"
+_PLAIN_NAME = re.compile(_PLAIN, re.ASCII)
+# Where the files of a case can be, below the store's folder.
+_PLAIN_PATH = re.compile(
+    rf"(?:{layout.QUEUE}|(?:{layout.RESOLVED}|{layout.RELEASED})(?:/{_PLAIN}){{3}})/{_PLAIN}", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -221,13 +225,17 @@ class _Case:
         """Copies of the records' and releases' files after a commit."""
         changed = self._between(parent, commit) if parent else self._all(commit, ids)
         for change in changed:
-            name, path = _id_in(change.path), self._store.full(change.path)
-            if name not in ids or any(is_hidden(char) for char in path):
+            path = self._store.full(change.path)
+            if _id_in(change.path) not in ids:
+                continue
+            if not _PLAIN_PATH.fullmatch(change.path):
+                self._left_out[path] = None
                 continue
             for side, oid in ((parent, change.old), (commit, change.new)):
                 if side is not None and oid is not None:
                     self._need_path(side, path)
-            text = f"{folder}/{name}{layout.SUFFIX}"
+            # By its whole path: one commit may change a record and its release, or a record in two places.
+            text = f"{folder}/{change.path}"
             if change.new is not None and self._take(text, change.new, path):
                 yield Copy(text, path)
 

@@ -130,12 +130,14 @@ echo "store has the steps $known")
 
 _FUNCTIONS = f"""\
 keys() {{ LC_ALL=C awk '{_KEYS}'; }}
-text() {{ test "$(git -C store cat-file -s "$1")" -gt {MAX_BYTES} || git -C store cat-file blob "$1" > "$2"; }}
+text() {{
+  test "$(git -C store cat-file -s "$1")" -gt {MAX_BYTES} || {{ mkdir -p "${{2%/*}}"; git -C store cat-file blob "$1" > "$2"; }}
+}}
 policies() {{
   tree=$(git -C store rev-parse --quiet --verify "$1:${{root}}policies") || return 0
   git -C store ls-tree "$tree" |
     {{ LC_ALL=C grep -E '^100644 blob [0-9a-f]+.[A-Za-z0-9_][A-Za-z0-9._-]*$' || :; }} |
-    while read -r _ _ blob name; do mkdir -p "proved/policies/$tree"; text "$blob" "proved/policies/$tree/$name"; done
+    while read -r _ _ blob name; do text "$blob" "proved/policies/$tree/$name"; done
 }}
 from=$(cd "$from" && pwd)
 mkdir proved
@@ -147,8 +149,9 @@ for step in $steps; do
   number=$((number + 1)) to=proved/steps/$(printf %02d $number)-$step
   mkdir -p "$to"
   git -C store cat-file commit "$step" > "$to/commit.txt"
-  git -C store -c core.quotePath=false diff-tree -r --root --no-commit-id --diff-filter=d "$step" -- "$@" |
-    while read -r _ _ _ blob _ path; do text "$blob" "$to/${path##*/}"; done
+  git -C store diff-tree -r --root --no-commit-id --diff-filter=d ${root:+"--relative=$root"} "$step" -- "$@" |
+    { LC_ALL=C grep -E '^:[0-9a-f ]+ [A-Z].([A-Za-z0-9_][A-Za-z0-9._-]*/)+[A-Za-z0-9_][A-Za-z0-9._-]*$' || :; } |
+    while read -r _ _ _ blob _ path; do text "$blob" "$to/$path"; done
   : > roster.yaml
   if parent=$(git -C store rev-parse --quiet --verify "$step^"); then
     policies "$parent"
