@@ -129,6 +129,60 @@ def test_what_git_cannot_merge_is_said_once_with_the_command(forge: Forge, metho
     assert told(checked(forge, "topic", "--method", method)) == []
 
 
+def test_a_rebase_that_git_cannot_make_is_said_once_with_the_command(forge: Forge) -> None:
+    conflicting(forge)
+    base = forge.tip()
+    [found] = checked(forge, "topic", "--method", "rebase").json["violations"]
+    assert (found["rule"], found["path"]) == ("moved", "src/main.py")
+    command = f"git rebase {base[:12]}"
+    assert f"`{command}`" in found["expected"]
+    forge.git("switch", "--quiet", "topic")
+    forge.git(*command.split()[1:], "--quiet", "--strategy-option=theirs", who="bob")
+    forge.git("switch", "--quiet", "main")
+    assert told(checked(forge, "topic", "--method", "rebase")) == []
+
+
+def test_a_rebase_leaves_out_what_was_picked_and_the_merges(forge: Forge) -> None:
+    forge.kt("carol", "note", "--id", "esc_one", "--text", "First of all")
+    picked = claimed(forge)
+    forge.kt("bob", "note", "--id", "esc_one", "--text", "Looks right")
+    forge.git("switch", "--quiet", "main")
+    forge.git("cherry-pick", picked, who="carol")
+    forge.kt("alice", "note", "--id", "esc_two", "--text", "meanwhile")
+    forge.git("switch", "--quiet", "topic")
+    forge.git("merge", "--quiet", "-m", "Update branch", "main", who="carol")
+    base = forge.git("rev-parse", "main")
+    ran = kt("check", f"{base}..topic", "--method", "rebase", "--json", cwd=forge.path)
+    assert (ran.code, ran.json["violations"], ran.json["steps"], ran.json["notes"]) == (0, [], 1, [])
+    # And so git does it.
+    forge.git("rebase", "--quiet", "main", who="carol")
+    assert kt("verify", "--afresh", cwd=forge.path).code == 0
+
+
+def test_a_rebase_of_a_merge_with_content_of_its_own_is_refused(forge: Forge) -> None:
+    """Some hosts fast-forward to it, and others lose it."""
+    claimed(forge)
+    forge.git("switch", "--quiet", "main")
+    forge.kt("alice", "note", "--id", "esc_two", "--text", "meanwhile")
+    forge.git("switch", "--quiet", "topic")
+    forge.git("merge", "--quiet", "--no-commit", "main")
+    forge.write("src/main.py", "# nobody's\n")
+    forge.commit("bob", "Update branch")
+    [found] = checked(forge, "topic", "--method", "rebase").json["violations"]
+    assert (found["rule"], found["path"]) == ("moved", "src/main.py")
+    assert "a merge of the request" in found["expected"]
+
+
+def test_a_history_of_its_own_is_rebased_from_its_first_commit(forge: Forge) -> None:
+    forge.git("switch", "--quiet", "--orphan", "topic")
+    forge.write("docs/page.md", "one\n")
+    forge.commit("bob", "a page")
+    forge.write("docs/page.md", "two\n")
+    forge.commit("bob", "more of it")
+    ran = checked(forge, "topic", "--method", "rebase")
+    assert (ran.code, ran.json["commits"]) == (0, 2)
+
+
 def test_of_policies_that_conflict_it_says_to_rebase(forge: Forge) -> None:
     conflicting(forge, "policies/policy-config.yaml")
     [found] = checked(forge, "topic").json["violations"]
@@ -261,6 +315,40 @@ def test_a_change_of_what_runs_the_check_is_named_and_refused_where_that_is_aske
     strict = checked(forge, "topic", "--strict")
     assert strict.code == 1
     assert told(strict) == [("foreign", path)]
+
+
+@pytest.mark.parametrize("method", ["merge", "squash", "rebase"])
+def test_a_merge_of_the_base_that_keeps_an_older_file_of_the_check_is_found(
+    forge: Forge, method: str
+) -> None:
+    """The request and the base have merged the same two commits, so that each of these is a newest common one."""
+    path = ".github/workflows/kt.yml"
+    forge.write(path, "weak\n")
+    forge.commit("boss", "what runs the check")
+    forge.git("switch", "--quiet", "-c", "harden")
+    forge.write(path, "strict\n")
+    hardened = forge.commit("boss", "harden it")
+    forge.git("switch", "--quiet", "main")
+    forge.write("README.md", "more\n")
+    fork = forge.commit("boss", "something else")
+    forge.git("merge", "--quiet", "--no-ff", "-m", "Merge harden", "harden", who="boss")
+    forge.git("switch", "--quiet", "-c", "topic", fork)
+    forge.git("merge", "--quiet", "--no-commit", "--no-ff", hardened)
+    forge.write(path, "weak\n")
+    forge.commit("mallory", "Merge harden")
+    ran = checked(forge, "topic", "--strict", "--method", method)
+    assert ran.code == 1
+    assert told(ran) == [("moved" if method == "rebase" else "foreign", path)]
+
+
+@pytest.mark.parametrize("method", ["squash", "rebase"])
+def test_who_did_not_send_it_is_told_of_a_commit_of_the_request(forge: Forge, method: str) -> None:
+    made = claimed(forge)
+    forge.git("switch", "--quiet", "main")
+    forge.kt("alice", "note", "--id", "esc_two", "--text", "meanwhile")
+    options = ("--actor-from", "A", "--method", method)
+    ran = kt("check", "main..topic", "--json", *options, cwd=forge.path, env={"A": "alice"})
+    assert [(found["rule"], found["commit"]) for found in ran.json["violations"]] == [("pusher", made)]
 
 
 def test_all_whom_the_host_names_must_have_made_what_acts(forge: Forge) -> None:

@@ -166,5 +166,32 @@ def test_what_the_page_says_is_what_git_and_verify_say(ground: Path, tmp_path: P
     assert table()[method] == said
 
 
+@pytest.mark.parametrize(
+    ("way", "method"),
+    [
+        ("merge commit", "merge"),
+        ("merge commit, after *Update branch*", "merge"),
+        ("rebase", "rebase"),
+        ("squash of one person's steps", "squash"),
+        ("squash of two people's steps", "squash"),
+    ],
+)
+def test_check_says_beforehand_what_verify_says_of_it(
+    ground: Path, tmp_path: Path, way: str, method: str
+) -> None:
+    for required in (False, True):
+        folder = tmp_path / f"{required}"
+        folder.mkdir()
+        forge = store(ground, folder, required)
+        METHODS[way](forge)
+        base = forge.git("rev-list", "--max-count=1", "--grep=note esc_two", "main")
+        # The request as it was before the button was pressed.
+        topic = forge.git("log", "-1", "--format=%H", "--walk-reflogs", "--grep=note esc_one", "topic")
+        ran = kt("check", f"{base}..{topic}", "--method", method, "--json", cwd=forge.path)
+        assert {0: "legal", 1: "violation"}[ran.code] == verdict(forge)
+        asked = forge.git("rev-list", f"{base}..{topic}").split()
+        assert {found["commit"] for found in ran.json["violations"]} <= set(asked)
+
+
 def test_every_way_in_the_table_is_tried() -> None:
     assert set(table()) == set(METHODS)

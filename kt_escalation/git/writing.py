@@ -145,11 +145,18 @@ class Writing(Git):
         return self.flag("commit.gpgsign")
 
     @staticmethod
-    def format_commit(tree: str, parents: Sequence[str], message: str, author: Author, seconds: int) -> bytes:
-        """A raw commit object without a signature, as commit-tree makes it. Author and committer are the same."""
+    def format_commit(
+        tree: str,
+        parents: Sequence[str],
+        message: str,
+        author: Author,
+        seconds: int,
+        committer: Author | None = None,
+    ) -> bytes:
+        """A raw commit object without a signature, as commit-tree makes it. The committer is by default the author."""
         above = "".join(f"parent {parent}\n" for parent in parents)
-        who = f"{author.name} <{author.email}> {seconds} +0000"
-        return f"tree {tree}\n{above}author {who}\ncommitter {who}\n\n{message}".encode(
+        by, in_by = (f"{who.name} <{who.email}> {seconds} +0000" for who in (author, committer or author))
+        return f"tree {tree}\n{above}author {by}\ncommitter {in_by}\n\n{message}".encode(
             errors="surrogateescape"
         )
 
