@@ -137,7 +137,7 @@ class _Push:
         if ref.startswith("refs/tags/"):
             # A clone prefers a tag origin/main to the remote's branch, and the server does not know its remotes' names.
             return name == _REMOTE or name.endswith(tuple(f"/{one}" for one in meant)) or name in meant
-        # A branch HEAD is fetched to where a clone keeps the remote's HEAD. The branches of others may end in any word.
+        # A branch HEAD is fetched to where a clone keeps the remote's HEAD. A branch feature/main hides nothing.
         return name in (*meant, f"heads/{meant[0]}")
 
     def _in_its_place(self, old: str, new: str, ref: str) -> Iterator[str]:
