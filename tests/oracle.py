@@ -1943,6 +1943,8 @@ class _Replay:
             is_bad = any(each in last.bad and each not in last.muddy for each in names)
             surely = [one for one in general if one.rule in clear and not layout.archive_at(one.path)]
             against = surely + mine + accepted
+            # A waiver of what was done to archives does not say that what they hold is true.
+            is_bad = is_bad or any(one.sure for one in touched)
             if is_bad or any(one.sure for one in against) or (imported and imported.resolution):
                 yield name, False
             elif (
