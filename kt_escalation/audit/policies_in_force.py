@@ -7,7 +7,7 @@ previous one. A tree comes into force only if all its files are legal versions.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from weakref import WeakValueDictionary
 
@@ -222,9 +222,9 @@ class InForce:
                 self.added |= frozenset(written.waivers)
         self._settle(at, written)
 
-    def admissible(self, commits: Container[str]) -> set[tuple[str, str]]:
-        """The changes of some commits that an admin could have made, as commits and paths."""
-        return {(commit, path) for commit, path in self._unauthorised if commit in commits}
+    def admissible(self, is_asked: Callable[[str], bool]) -> set[tuple[str, str]]:
+        """The changes of those commits for which ``is_asked`` is true that an admin could have made, as commits and paths."""
+        return {(commit, path) for commit, path in self._unauthorised if is_asked(commit)}
 
     def admit(self, at: int, tree: str | None, admitted: Collection[tuple[str, str]]) -> None:
         """Accept changes that an admin has merged, given as commits and paths."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..policies.policy_set import Policies
 from ..policies.waivers import Waiver
@@ -68,8 +69,7 @@ class PolicyChanges:
         fork = self._lines.fork(commit.oid)
         if fork is None or not self._start.holds(fork):
             return False
-        plain = {oid for oid in self._lines.of(commit.oid, fork) if len(self._lines.parents(oid)) == 1}
-        asked = self._policies.admissible(plain)
+        asked = self._policies.admissible(partial(self._is_plain_between, fork, commit.oid))
         if not asked or self._statements.is_pull(commit):
             return False
         both = (self.at(fork), self._policies.policies)
@@ -82,6 +82,12 @@ class PolicyChanges:
             self._findings.drop({("policies", oid, self._store.full(path)) for oid, path in asked})
         # Without a valid signature the author acted as well, and the missing signature is reported.
         return True
+
+    def _is_plain_between(self, low: str, high: str, commit: str) -> bool:
+        """Whether a commit has one parent and is on a line after ``low`` up to ``high``."""
+        lines = self._lines
+        is_there = commit in lines and lines.depth(commit) > lines.depth(low) and lines.is_on(high, commit)
+        return is_there and len(lines.parents(commit)) == 1
 
     def at(self, commit: str) -> Policies:
         """The policies that were in force at a commit of the line."""
