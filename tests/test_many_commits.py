@@ -18,6 +18,7 @@ from lab import git
 from tale import Tale
 
 from kt_escalation import audit
+from kt_escalation.audit.commit_contents import CommitContents
 from kt_escalation.audit.hook import receive
 
 EMPTY = 75_000
@@ -130,3 +131,69 @@ def test_merges_within_each_other_are_judged_in_proportion(doors: Doors) -> None
     hostile.write([tale.graph], doors.path, {})
     costs = doors.costs(base, tale.main.tip)
     assert max(costs) < 2, costs
+
+
+def many_claims_left_out_by_one_merge(tale: Tale, count: int) -> None:
+    """Each claim is on another commit of the branch."""
+    joined = None
+    for number in range(count):
+        tale.put(tale.main, {"README.md": f"{number}\n"}, "bob")
+        side = tale.side()
+        tale.does(side, "alice", "claim")
+        if joined is not None:
+            tale.merge(side, joined.tip, "mallory", files=side.files)
+        joined = side
+    assert joined is not None
+    tale.does(tale.main, "gw", "raise", "esc_r2")
+    tale.merge(tale.main, joined.tip, "bob", files=tale.main.files)
+
+
+def one_claim_left_out_by_many_merges(tale: Tale, count: int) -> None:
+    side = tale.side()
+    tale.does(side, "alice", "claim")
+    for number in range(count):
+        tale.put(tale.main, {"README.md": f"{number}\n"}, "bob")
+        tale.merge(tale.main, side.tip, "bob", files=tale.main.files)
+
+
+@pytest.mark.parametrize("tell", [many_claims_left_out_by_one_merge, one_claim_left_out_by_many_merges])
+def test_what_merges_leave_out_is_looked_for_in_the_branch_only_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tell: Callable[[Tale, int], None]
+) -> None:
+    compared = read = 0
+    differences, standing = CommitContents.differences, CommitContents.standing
+
+    def comparing(self: CommitContents, pairs: Sequence[tuple[str | None, str]]) -> object:
+        nonlocal compared
+        compared += len(pairs)
+        return differences(self, pairs)
+
+    def reading(self: CommitContents, commit: str, name: str) -> object:
+        nonlocal read
+        read += 1
+        return standing(self, commit, name)
+
+    monkeypatch.setattr(CommitContents, "differences", comparing)
+    monkeypatch.setattr(CommitContents, "standing", reading)
+    started = []
+    for count in (10, 40):
+        tale = Tale()
+        tale.does(tale.main, "gw", "raise")
+        repository, traces = tmp_path / f"of-{count}", tmp_path / f"traces-{count}"
+        for folder in (repository, traces):
+            folder.mkdir()
+        git("init", "--quiet", "--bare", "-b", "main", str(repository), cwd=repository)
+        hostile.write([tale.graph], repository, {})
+        tell(tale, count)
+        hostile.write([tale.graph], repository, {})
+        line = len(tale.graph.objects)
+        compared = read = 0
+        with monkeypatch.context() as patch:
+            patch.setenv("GIT_TRACE2_EVENT", str(traces))
+            report = audit.verify(repository, tale.main.tip, afresh=True, now=tale.graph.now)
+        assert {one.rule for one in report.violations} == {"dropped"}
+        assert 0 < compared <= 2 * count + 2 < line
+        assert read <= 4 * count + 10
+        # One file for each git that ran (git documentation, api-trace2).
+        started.append(len(list(traces.iterdir())))
+    assert started[0] == started[1]

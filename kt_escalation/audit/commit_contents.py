@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -86,6 +86,10 @@ class CommitContents:
                 return Difference()
         [found] = self._trees.differences([(old, new)])
         return found
+
+    def differences(self, pairs: Sequence[tuple[str | None, str]]) -> list[Difference]:
+        """The differences between the root trees of each pair."""
+        return self._trees.differences(pairs)
 
     def tree_of(self, commit: str) -> str:
         """The root tree of a commit."""

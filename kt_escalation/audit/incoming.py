@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 from ..frozen import dataclass
 from ..model.record import Record
@@ -13,6 +14,8 @@ from ..storage.commits import Commit
 from ..storage.trees import Difference, FileChange
 from . import record_steps
 from .commit_contents import SideCommit
+from .line import Ancestors
+from .line_states import Files, contents_of
 from .parts import Parts
 from .policies_in_force import at_fork, is_policy
 from .record_files import RecordChanges, State
@@ -20,9 +23,6 @@ from .record_steps import Reopening
 
 # At most so many chains of commits are tried for one state; an honest merge has a few.
 _MOST_CHAINS = 100
-
-#: The files of a record, or the one of a policy: path, mode and id of each.
-Files = frozenset[tuple[str, str, str]]
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,18 @@ class Incoming:
 
     def makers(self, change: FileChange) -> list[Commit]:
         """The carried commits with one parent that made a version of a file, parents first."""
-        commits, version = self._parts.commits, (change.path, change.new)
-        return [
-            commits.changed(side)
-            for side in self.carried
-            if len(side.commit.parents) == 1
-            and any((made.path, made.new) == version for made in commits.difference(side).changes)
-        ]
+        commits = self._parts.commits
+        return [commits.changed(side) for side in self._makers.get((change.path, change.new), ())]
+
+    @cached_property
+    def _makers(self) -> dict[tuple[str, str | None], list[SideCommit]]:
+        """The carried commits with one parent that made each version of each file, by path and id."""
+        found: dict[tuple[str, str | None], list[SideCommit]] = {}
+        for side in self.carried:
+            if len(side.commit.parents) == 1:
+                for made in self._parts.commits.difference(side).changes:
+                    found.setdefault((made.path, made.new), []).append(side)
+        return found
 
     def wrong(
         self, commit: Commit, olds: Sequence[State], news: Sequence[State], *, is_known: bool
@@ -129,11 +134,15 @@ class Incoming:
             chain = waiting.pop()
             if chain[0].before == before:
                 yield chain
-            for step in leading.get(chain[0].before, ()):
-                later = chain[0].side.commit.oid
-                is_new = all(step is not other for other in chain)
-                if is_new and self._parts.lines.is_above(step.side.commit.oid, later):
-                    waiting.append([step, *chain])
+            ancestors = Ancestors(self._parts.lines, chain[0].side.commit.oid)
+            longer: list[list[CarriedStep]] = []
+            for step in reversed(leading.get(chain[0].before, ())):
+                # No more of them can be tried.
+                if len(longer) == _MOST_CHAINS:
+                    break
+                if step is not chain[0] and ancestors.has(step.side.commit.oid):
+                    longer.append([step, *chain])
+            waiting = [*waiting, *reversed(longer)][-_MOST_CHAINS:]
 
     def policies_at_fork(self, commit: Commit) -> Policies:
         """The policies at the newest commit of the line that a carried commit builds on."""
@@ -153,11 +162,6 @@ class Incoming:
 def is_same(one: Files, other: Files) -> bool:
     """Whether two states have equal contents; a record in an archive equals its former file."""
     return contents_of(one) == contents_of(other)
-
-
-def contents_of(state: Files) -> frozenset[tuple[str, str]]:
-    """The modes and ids of some files, without their paths."""
-    return frozenset((mode, oid) for _, mode, oid in state)
 
 
 def alone(change: FileChange) -> RecordChanges:

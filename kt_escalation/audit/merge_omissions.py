@@ -7,16 +7,17 @@ line, and continued from it. A change that only takes back what the branch itsel
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from ..errors import GitFailed
 from ..rules import judge_step
 from ..rules.judge_step import Violation
-from ..storage import history, layout
+from ..storage import layout
 from ..storage.commits import touches_archives
 from ..storage.trees import Difference
 from . import record_steps
-from .incoming import CarriedStep, Files, Incoming, contents_of, is_same
+from .incoming import CarriedStep, Incoming, is_same
+from .line import Ancestors
+from .line_states import Files, contents_of
 from .merge_policies import MergePolicies
 from .parts import Parts
 from .policies_in_force import is_policy
@@ -30,9 +31,8 @@ class MergeOmissions:
         self._parts = parts
         self._incoming = incoming
         self._policies = policies
-        # What was found to be left out, and the states that the line has had since a commit, by record or file.
+        # What was found to be left out, by record or file.
         self._noted: set[str] = set()
-        self._had: dict[tuple[str, str | None], set[frozenset[tuple[str, str]]]] = {}
 
     def judge(self, since_fork: Difference, steps: Mapping[str, Sequence[CarriedStep]]) -> None:
         """Note the omitted changes of the other side since the fork, and the omitted steps that led to them."""
@@ -54,7 +54,7 @@ class MergeOmissions:
                 self._policies.acted = self._incoming.now.roster is not None
                 continue
             wanted = self._incoming.files_at(self._incoming.other, name) if name else theirs[key].after
-            if not self._line_had(key, name, wanted, self._incoming.fork):
+            if not self._line_had(key, wanted, self._incoming.fork):
                 self._note_left_out(
                     key,
                     theirs[key],
@@ -89,22 +89,19 @@ class MergeOmissions:
             final = self._final(key)
             if len(some) == 1 and is_same(some[0].after, final):
                 continue
-            # The steps that are kept, newest first, by the state before each.
-            kept: dict[frozenset[tuple[str, str]], list[CarriedStep]] = {}
+            # The steps that are kept and what is above them, by the state before each step.
+            kept: dict[frozenset[tuple[str, str]], Ancestors] = {}
             for step in reversed([step for step in some if self._is_legal(key, step)]):
-                made = step.side.commit.oid
+                made, following = step.side.commit.oid, kept.get(contents_of(step.after))
                 if (
                     is_same(step.after, final)
-                    or self._line_had(key, name, step.after, self._incoming.fork)
-                    or any(
-                        lines.is_above(made, on.side.commit.oid)
-                        for on in kept.get(contents_of(step.after), ())
-                    )
-                    or self._is_undone(key, name, step, self._incoming.fork)
-                    or self._line_had(key, name, step.after, self._left(step))
-                    or self._is_undone(key, name, step, self._left(step))
+                    or self._line_had(key, step.after, self._incoming.fork)
+                    or (following is not None and following.has(made))
+                    or self._is_undone(key, step, self._incoming.fork)
+                    or self._line_had(key, step.after, self._left(step))
+                    or self._is_undone(key, step, self._left(step))
                 ):
-                    kept.setdefault(contents_of(step.before), []).append(step)
+                    kept.setdefault(contents_of(step.before), Ancestors(lines)).add(made)
                     continue
                 if name is None and self._may_drop(step):
                     self._policies.acted = True
@@ -115,9 +112,9 @@ class MergeOmissions:
                         f"to go on from what {made[:12]} made of it; revert that on the branch itself (`git revert`), or rebase it (`git rebase`)",
                     )
 
-    def _is_undone(self, key: str, name: str | None, step: CarriedStep, since: str | None) -> bool:
+    def _is_undone(self, key: str, step: CarriedStep, since: str | None) -> bool:
         """Whether a carried step only takes back what the branch itself had done since the commit ``since``."""
-        return since is not None and is_same(step.after, self._state_at(since, key, name))
+        return since is not None and is_same(step.after, self._parts.line_states.at(since, key))
 
     def _final(self, key: str) -> Files:
         """The state of a record or policy file in the merge."""
@@ -169,28 +166,6 @@ class MergeOmissions:
         """
         return self._parts.lines.newest_on(self._incoming.first, step.side.commit.parents[0])
 
-    def _line_had(self, path: str, name: str | None, wanted: Files, since: str | None) -> bool:
-        """Whether the line has had a state of a record or file after the commit ``since``."""
-        key = path, since
-        if key not in self._had:
-            self._had[key] = {contents_of(state) for state in self._states_of_line(path, name, since)}
-        return contents_of(wanted) in self._had[key]
-
-    def _states_of_line(self, path: str, name: str | None, after: str | None) -> Iterator[Files]:
-        parts, first = self._parts, self._incoming.first
-        specs = history.pathspecs(parts.store, name) if name else [f":(top,literal){parts.store.full(path)}"]
-        since = [first, *([f"^{after}"] if after else [])]
-        line = parts.lines.of(first, after)
-        try:
-            touching = set(parts.store.repository.rev_list([*since, "--full-history", "--", *specs]))
-        except GitFailed:
-            # git itself cannot read some tree on the way.
-            touching = set(line)
-        for oid in line:
-            # git does not list a merge that takes the file from one of its parents.
-            if oid in touching or len(parts.lines.parents(oid)) > 1:
-                yield self._state_at(oid, path, name)
-
-    def _state_at(self, oid: str, path: str, name: str | None) -> Files:
-        """The files of a record, or the version of a policy file, at a commit of the line."""
-        return self._incoming.files_at(oid, name) if name else self._parts.commits.version(oid, path)
+    def _line_had(self, key: str, wanted: Files, since: str | None) -> bool:
+        """Whether the line has made a state of a record or file after the commit ``since``."""
+        return self._parts.line_states.had(key, wanted, self._incoming.first, since)

@@ -15,6 +15,7 @@ from .findings import Findings
 from .judged_line import JudgedLine
 from .known_records import KnownRecords
 from .line import Lines
+from .line_states import LineStates
 from .policies_in_force import InForce
 from .policy_changes import PolicyChanges
 from .record_steps import RecordSteps
@@ -35,6 +36,7 @@ class Parts:
         self.tally = tally = RunCounts()
         self.judged = judged = JudgedLine()
         self.commits = commits = CommitContents(store, trees)
+        self.line_states = LineStates(lines, commits)
         self.findings = findings = Findings(store)
         self.records = records = KnownRecords(scope, findings)
         self.policies = policies = InForce(commits.written)
