@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..storage import commits
@@ -42,6 +42,8 @@ class CarriedCommits:
     _policies: InForce
     # How many of the merges that one merge carries were asked what each of their commits did.
     _asked: int = 0
+    # The newest date up to a commit before the mark, and up to a time. Many branches may have left the line there.
+    _dates: dict[tuple[str, datetime], datetime] = field(default_factory=dict, init=False)
 
     def judge(self, merge: Commit) -> list[SideCommit]:
         """Judge all commits that a merge carries to the line, and return them."""
@@ -100,5 +102,8 @@ class CarriedCommits:
             return LONG_AGO
         # No run has kept it for the commits before the mark.
         limit = self._scope.now + self._policies.policies.settings.claims.clock_tolerance
-        dates = commits.dates(self._store, commit)
-        return max((date for date in dates if date <= limit), default=LONG_AGO)
+        key = commit, limit
+        if key not in self._dates:
+            dates = commits.dates(self._store, commit)
+            self._dates[key] = max((date for date in dates if date <= limit), default=LONG_AGO)
+        return self._dates[key]

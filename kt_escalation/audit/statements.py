@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from ..git.trees import folded
@@ -46,6 +46,7 @@ class Statements:
     _lines: Lines
     _commits: CommitContents
     _findings: Findings
+    _known: dict[str, list[Brought]] = field(default_factory=dict, init=False)
 
     @staticmethod
     def made(
@@ -81,8 +82,15 @@ class Statements:
         for oid in self._lines.of(commit.parents[1], first):
             above = self._lines.above(oid)
             if above is not None:
-                done = self._commits.between(self._commits.tree_of(above), self._commits.tree_of(oid))
-                yield from self.brought_by(commits.header(self._store, oid), done)
+                yield from self._brought_on_line(oid, above)
+
+    def _brought_on_line(self, oid: str, above: str) -> list[Brought]:
+        """The actions of a commit of the line. Several merges may state those of one request."""
+        if oid not in self._known:
+            done = self._commits.between(self._commits.tree_of(above), self._commits.tree_of(oid))
+            # Most commits of a long request may do nothing.
+            self._known[oid] = self.brought_by(commits.header(self._store, oid), done) if done.changes else []
+        return self._known[oid]
 
     def brought_beside(self, merge: Commit, difference: Difference) -> Iterator[Brought]:
         """The actions that a carried merge may state: those of its own commits, on the records that it changed."""
