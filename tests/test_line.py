@@ -86,7 +86,7 @@ def name(number: int) -> str:
 def lines_of(made: Made) -> Lines:
     stores = {name(number): StoreEntries(store) for number, (_, store) in enumerate(made)}
     pairs = [(name(number), [*map(name, parents)]) for number, (parents, _) in enumerate(made)]
-    return Lines(pairs, stores.__getitem__)
+    return Lines(pairs, lambda commits: [stores[commit] for commit in commits])
 
 
 def named(number: int | None) -> str | None:
@@ -148,7 +148,7 @@ class Counted(list[int]):
 
 def looked_up(made: Iterable[Sequence[int]]) -> int:
     """How often a pointer is followed when a judge asks for what it asks for at each merge of its line."""
-    lines = Lines([], lambda _: StoreEntries())
+    lines = Lines([], lambda commits: [StoreEntries()] * len(commits))
     for kind in ("_above", "_jump", "_depth", "_merge", "_turn"):
         setattr(lines, kind, Counted(getattr(lines, kind)))
     Counted.count = 0

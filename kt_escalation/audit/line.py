@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence, Set
 from heapq import heappop, heappush
 
+from ..git.objects import chunks
 from ..storage.trees import StoreEntries
 
-#: What makes the store at a commit.
-EntriesOf = Callable[[str], StoreEntries]
+#: What makes the store at each of some commits.
+EntriesOf = Callable[[Sequence[str]], Sequence[StoreEntries]]
+# So many commits are added at a time, and git is asked once for the stores at all their merges.
+_AT_ONCE = 1_000
 
 
 class Lines:
@@ -39,13 +42,15 @@ class Lines:
         # All parents of each merge.
         self._parents: dict[int, tuple[int, ...]] = {}
         # Results that later questions use: see `_store`, `_newest`, `_is_same` and `_reached`.
-        self._stores: dict[int, StoreEntries] = {}
+        self._stores: dict[str, StoreEntries] = {}
         self._found: dict[tuple[int, int], int] = {}
         self._same_to: dict[int, int] = {}
         self._reached_from = 0
         self._reached_beside: set[int] = set()
-        for commit, parents in commits:
-            self.add(commit, parents)
+        for some in chunks(commits, _AT_ONCE):
+            self._learn(name for made, parents in some if len(parents) == 2 for name in (made, *parents))
+            for commit, parents in some:
+                self.add(commit, parents)
 
     def add(self, commit: str, parents: Sequence[str]) -> None:
         """Add a commit whose parents were added before."""
@@ -143,11 +148,16 @@ class Lines:
         return self._parents.get(number) or ((above,) if above else ())
 
     def _store(self, number: int) -> StoreEntries:
-        """What makes the store at a commit. git is asked only once."""
-        found = self._stores.get(number)
-        if found is None:
-            found = self._stores[number] = self._entries(self._names[number])
-        return found
+        """What makes the store at a commit."""
+        name = self._names[number]
+        self._learn([name])
+        return self._stores[name]
+
+    def _learn(self, commits: Iterable[str]) -> None:
+        """Read what makes the store at some commits, if it is not known yet."""
+        unknown = list(dict.fromkeys(commit for commit in commits if commit not in self._stores))
+        if unknown:
+            self._stores.update(zip(unknown, self._entries(unknown), strict=True))
 
     def _chosen(self, merge: int, first: int, second: int) -> int:
         """The parent of a merge along which the line continues."""

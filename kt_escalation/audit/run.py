@@ -136,9 +136,13 @@ class History:
         found = (line.split() for line in self.store.repository.parents(revisions))
         return [(commit, parents) for commit, *parents in found]
 
-    def _entries(self, commit: str) -> StoreEntries:
-        tree = self.store.repository.objects.id_of(f"{commit}^{{tree}}")
-        return self.trees.entries([tree])[0] if tree else StoreEntries(commit, commit, commit)
+    def _entries(self, commits: Sequence[str]) -> list[StoreEntries]:
+        trees = self.store.repository.objects.ids_of([f"{commit}^{{tree}}" for commit in commits])
+        found = iter(self.trees.entries([tree for tree in trees if tree]))
+        return [
+            next(found) if tree else StoreEntries(commit, commit, commit)
+            for commit, tree in zip(commits, trees, strict=True)
+        ]
 
     def known(
         self, commit: str, marks: Iterable[Mark], now: datetime, progress: Progress | None = None
