@@ -1033,7 +1033,7 @@ def test_archives_of_the_first_commit_are_imported(past: Past) -> None:
     past.raised("four")
     past.write("queue/esc_anna.yaml", past.read("queue/esc_four.yaml").replace("four", "anna"))
     past.commit("gw")
-    assert past.rules() == ["restore"]
+    assert past.rules() == ["duplicate_file"]
 
 
 def test_an_imported_archive_that_is_badly_made_is_told(past: Past) -> None:

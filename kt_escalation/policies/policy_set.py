@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
@@ -41,8 +41,8 @@ class Policies:
     """
 
     tree: str | None = None
-    # Only routing needs the packs, and they can be many and large.
-    _load_packs: Callable[[], Packs] = Packs
+    # Only routing needs the packs, and they can be many and large. The tree says which they are.
+    _load_packs: Callable[[], Packs] = field(default=Packs, compare=False)
     roster: Roster | None = None
     settings: Settings = Settings.of({})
     waivers: tuple[Waiver, ...] = ()
