@@ -873,6 +873,21 @@ def test_who_raises_what_a_deleted_archive_held_is_found_from_a_mark_as_well(pas
     assert past.rules() == ["restore"]
 
 
+def test_a_record_of_a_deleted_archive_is_restored_as_a_file_and_released_no_more(past: Past) -> None:
+    text = past.read(past.resolved("anna"))
+    past.compact()
+    an_archive_deleted_again(past)
+    waived(past)
+    past.kt("boss", "restore", "--id", "esc_anna", "--reason", "its archive was deleted")
+    assert past.read(past.resolved("anna")) == text
+    assert past.rules() == []
+    assert kt("verify", cwd=past.path).code == 0
+    assert kt("wait", "--id", "esc_anna", cwd=past.path, env=identity("gw")).code == 6
+    past.kt("alice", "reopen", "--id", "esc_anna", "--reason", "A second look")
+    past.compact()
+    assert past.rules() == []
+
+
 def an_archive_deleted_again(past: Past) -> None:
     for name in (f"{ARCHIVE}.yaml", f"{ARCHIVE}.ids"):
         (past.path / name).unlink()

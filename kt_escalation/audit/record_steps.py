@@ -107,7 +107,13 @@ def is_restored(
     """
     if not permissions.is_admin(permissions.actor(commit.email, commit.committed_at, policies)):
         return False
-    return list(standing) == ([legal.file] if legal else [])
+    if legal is None:
+        return not standing
+    homes = {legal.path}
+    if layout.archive_at(legal.path) and legal.record is not None:
+        # If its archive is gone, it can only come back as a file of its own.
+        homes.add(layout.path_of(legal.record))
+    return any(list(standing) == [(home, legal.mode, legal.oid)] for home in homes)
 
 
 @dataclass(eq=False)
