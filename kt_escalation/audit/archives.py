@@ -67,23 +67,25 @@ class Archives:
         No step of a record did that, so no waiver of what is wrong with the archive makes them legal. Those of archives
         that were deleted, or of which nothing is left but the ids, existed as well. An admin can bring back the legal state.
         """
+        differing: set[str] = set()
         for archive in _archives_in(changes):
             before, after = self._sides(commit, changes, archive)
             names = {*self._listed(before[1]), *self._listed(after[1])}.difference(judged)
             names = set(filter(self._records.looks_at, names))
-            if not names or archive.kind != "resolved":
-                continue
-            old, new = self._held(before), self._held(after)
-            for name in sorted(names):
-                if old.get(name) != new.get(name):
-                    self._doubt(name, commit, policies)
+            if names and archive.kind == "resolved":
+                old, new = self._held(before), self._held(after)
+                differing.update(name for name in names if old.get(name) != new.get(name))
+        # What happened to the file of a record is judged as a step of it.
+        steps = {layout.id_of(change.path) for change in commit.changes}
+        for name in sorted(differing):
+            self._doubt(name, commit, policies, may_restore=len(commit.parents) == 1 and name not in steps)
 
-    def _doubt(self, name: str, commit: Commit, policies: Policies) -> None:
+    def _doubt(self, name: str, commit: Commit, policies: Policies, *, may_restore: bool) -> None:
         known = self._records
         known.touch(name, commit.oid)
         if name not in known.illegal:
             known.illegal[name] = next(iter(self._commits.states(commit.parents[0], name)), None)
-        elif len(commit.parents) == 1 and record_steps.is_restored(
+        elif may_restore and record_steps.is_restored(
             commit, policies, known.illegal[name], self._commits.standing(commit.oid, name)
         ):
             known.restored(name, known.illegal[name])
