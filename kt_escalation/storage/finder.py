@@ -101,16 +101,14 @@ class Finder:
 
     def has_release(self, escalation_id: str) -> bool:
         """Whether any folder or archive of releases has a release of an id, valid or not."""
-        if self.files.released_by_name.get(f"{escalation_id}{layout.SUFFIX}"):
+        if f"{escalation_id}{layout.SUFFIX}" in self.files.released_by_name:
             return True
         return bool(self.release_places(escalation_id))
 
     def release_files_of(self, escalation_id: str) -> list[tuple[str, str, str]]:
         """The path, mode and blob id of each release file of an id. For an archive with a release, only the path."""
-        name = f"{escalation_id}{layout.SUFFIX}"
-        found = [
-            (path, entry.mode, entry.oid) for path, entry in self.files.released_files if entry.name == name
-        ]
+        files = self.files.released_by_name.get(f"{escalation_id}{layout.SUFFIX}", ())
+        found = [(path, entry.mode, entry.oid) for path, entry in files]
         return sorted(found) + [(place.archive.path, "", "") for place in self.release_places(escalation_id)]
 
     def release_places(self, escalation_id: str) -> Sequence[Place]:

@@ -180,9 +180,12 @@ class SnapshotFiles:
         return frozenset(name for name, count in counted.items() if count > 1)
 
     @cached_property
-    def released_by_name(self) -> Mapping[str, File]:
+    def released_by_name(self) -> Mapping[str, Sequence[File]]:
         """The files of releases by their names."""
-        return {entry.name: (path, entry) for path, entry in self.released_files}
+        found: dict[str, list[File]] = {}
+        for path, entry in self.released_files:
+            found.setdefault(entry.name, []).append((path, entry))
+        return found
 
     @cached_property
     def _queue_data(self) -> bytes:
