@@ -882,8 +882,11 @@ class _Replay:
         return there.sound and known and self.is_admin(email, policies)
 
     def restored(self, name: str, after: State, email: str, was: At, policies: Policies) -> bool:
-        """Whether an illegal record is brought back as it must be."""
-        return self.is_admin(email, policies) and after == was.legal.get(name, ABSENT)
+        """Whether an illegal record is brought back as it must be: where it was, or from an archive to a file."""
+        legal = was.legal.get(name, ABSENT)
+        record, bare = self.record(legal), {(mode, data) for _, mode, data in legal}
+        file = {(layout.path_of(record), *one) for one in bare} if record and not loose(legal) else legal
+        return self.is_admin(email, policies) and after in (legal, file)
 
     def heal(self, name: str, then: At) -> None:
         then.bad.pop(name)

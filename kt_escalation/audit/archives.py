@@ -6,12 +6,12 @@ See docs/compaction.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import chain
 
 from ..errors import NotAllowed
 from ..git.objects import FILE, Object
 from ..model import archive_file
-from ..model.archive_file import ArchiveName
 from ..model.times import format_time
 from ..policies.policy_set import Policies
 from ..rules import permissions, releasing
@@ -21,7 +21,7 @@ from ..storage.clone import GitStore
 from ..storage.commits import Commit, touches_archives, without
 from ..storage.trees import FileChange, Unsound
 from . import record_files, record_steps
-from .commit_contents import CommitContents, refused
+from .commit_contents import ArchiveFiles, CommitContents, refused
 from .findings import Findings
 from .known_records import KnownRecords
 from .messages import Brought
@@ -29,8 +29,7 @@ from .record_files import State
 from .releases import read
 from .scope import RunCounts, Scope
 
-# The ids of an archive and of the file of ids beside it, None for what is missing.
-_Files = tuple[str | None, str | None]
+_KINDS: tuple[archive_file.ArchiveKind, ...] = ("resolved", "released")
 
 
 @dataclass(eq=False)
@@ -49,30 +48,27 @@ class Archives:
         for change in commit.changes:
             if change.old and layout.archive_at(change.path):
                 self._findings.find(commit, change.path, Violation("archive", archive_file.FINAL))
-        self.were_here(commit.changes)
+        self.were_here(commit, commit.changes)
 
-    def were_here(self, changes: Iterable[FileChange]) -> None:
+    def were_here(self, commit: Commit, changes: Sequence[FileChange]) -> None:
         """Note the ids in new or changed archives, also in forged ones: from now on there is something by that id."""
-        for change in changes:
-            archive = layout.archive_at(change.path)
-            if change.new and archive is not None and archive.is_ids and archive.kind == "resolved":
-                for name in filter(self._records.looks_at, self._listed(change.new)):
-                    self._records.was_here(name)
+        for _, after in self._commits.archives_changed(commit, changes, "resolved"):
+            for name in filter(self._records.looks_at, self._listed(after)):
+                self._records.was_here(name)
 
     def doubt(
         self, commit: Commit, changes: Sequence[FileChange], policies: Policies, judged: Iterable[str] = ()
     ) -> None:
         """Make the records illegal that archives hold otherwise than before; ``judged`` are those that were judged.
 
-        No step of a record did that, so no waiver of what is wrong with the archive makes them legal. Those of archives
-        that were deleted, or of which nothing is left but the ids, existed as well. An admin can bring back the legal state.
+        No step of a record did that, so no waiver of what is wrong with the archive makes them legal. An admin can bring
+        back the legal state.
         """
         differing: set[str] = set()
-        for archive in _archives_in(changes):
-            before, after = self._sides(commit, changes, archive)
-            names = {*self._listed(before[1]), *self._listed(after[1])}.difference(judged)
+        for before, after in self._commits.archives_changed(commit, changes, "resolved"):
+            names = {*self._listed(before), *self._listed(after)}.difference(judged)
             names = set(filter(self._records.looks_at, names))
-            if names and archive.kind == "resolved":
+            if names:
                 old, new = self._held(before), self._held(after)
                 differing.update(name for name in names if old.get(name) != new.get(name))
         # What happened to the file of a record is judged as a step of it.
@@ -92,38 +88,17 @@ class Archives:
 
     def names_around(self, commit: Commit, changes: Sequence[FileChange]) -> set[str]:
         """The ids in the archives that a commit changed, before and after it, of records and of releases."""
-        sides = [self._sides(commit, changes, archive) for archive in _archives_in(changes)]
-        return {name for both in sides for side in both for name in self._listed(side[1])}
+        found = (self._commits.archives_changed(commit, changes, kind) for kind in _KINDS)
+        return {name for sides in chain(*found) for files in sides for name in self._listed(files)}
 
-    def _sides(
-        self, commit: Commit, changes: Iterable[FileChange], archive: ArchiveName
-    ) -> tuple[_Files, _Files]:
-        """The ids of an archive's two files, the archive and its ids, before a commit and after it."""
-        changed = {change.path: change for change in changes}
-        found: list[tuple[str | None, str | None]] = []
-        for path in layout.both(archive):
-            change = changed.get(path)
-            if change is None:
-                oid = next((oid for _, _, oid in self._commits.version(commit.oid, path)), None)
-                found.append((oid, oid))
-            else:
-                # What is no plain file counts as missing.
-                found.append(
-                    (
-                        change.old if change.old_mode == FILE else None,
-                        change.new if change.new_mode == FILE else None,
-                    )
-                )
-        (data, new_data), (beside, new_beside) = found
-        return (data, beside), (new_data, new_beside)
-
-    def _held(self, files: _Files) -> Mapping[str, bytes | str]:
+    def _held(self, files: ArchiveFiles | None) -> Mapping[str, bytes | str]:
         """What an archive holds, by id. If it is malformed, the same for each id in its file of ids."""
-        data, beside = files
+        if files is None:
+            return {}
         try:
-            return self._store.reader.archived.contents(data, beside)
+            return self._store.reader.archived.contents(*files)
         except archive_file.BadArchive:
-            return dict.fromkeys(self._listed(beside), f"{data} {beside}")
+            return dict.fromkeys(self._listed(files), " ".join(files))
 
     def judged(self, commit: Commit, policies: Policies, brought: list[Brought]) -> tuple[Commit, set[str]]:
         """Judge what a plain commit did to archives. Returns the rest of the commit, and the records that it moved."""
@@ -136,7 +111,7 @@ class Archives:
             if layout.released_id(path) is None:
                 records.add(name)
                 self._records.know(name, None if found else self._archived(commit, name))
-        self.were_here(commit.changes)
+        self.were_here(commit, commit.changes)
         return without(commit, moved), records
 
     def compacted(
@@ -187,18 +162,12 @@ class Archives:
         try:
             names = list(self._store.reader.archived.contents(change.new, beside.new)) if beside else []
         except archive_file.BadArchive:
-            names = self._listed(beside.new) if beside else []
+            names = self._commits.ids_in(beside.new or "") if beside else []
         return [name for name in names if self._records.looks_at(name)]
 
-    def _listed(self, beside: str | None) -> list[str]:
-        """The ids in the file beside a malformed archive. Empty if that file is malformed too."""
-        if beside is None:
-            return []
-        [found] = self._store.repository.objects.get([beside], archive_file.MAX_ARCHIVE)
-        try:
-            return archive_file.read_ids(found.data or b"") if found else []
-        except archive_file.BadArchive:
-            return []
+    def _listed(self, files: ArchiveFiles | None) -> list[str]:
+        """The ids in an archive. Empty if its file of ids is malformed, or there is no archive."""
+        return self._commits.ids_in(files[1]) if files else []
 
     def imported(self, commit: Commit) -> None:
         """Import the records in the archives of the store's start."""
@@ -228,9 +197,3 @@ class Archives:
                     )
                 self._records.was_here(name)
                 self._records.imported.add(name)
-
-
-def _archives_in(changes: Iterable[FileChange]) -> list[ArchiveName]:
-    """The archives of which some changes touch a file, each once."""
-    found = (layout.archive_at(change.path) for change in changes)
-    return list(dict.fromkeys(replace(name, is_ids=False) for name in found if name is not None))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ..errors import GitFailed, KtError
 from ..git.objects import FILE
+from ..model import archive_file
+from ..model.archive_file import ArchiveKind, ArchiveName
 from ..policies.policy_set import Policies
 from ..rules.judge_step import Violation
 from ..storage import layout
@@ -17,6 +20,9 @@ from ..storage.snapshot import GitSnapshot
 from ..storage.trees import Difference, FileChange, Trees, Unsound
 from .policies_in_force import Written
 from .record_files import QUEUE_FILES, Contents, RecordChanges, State
+
+#: The ids of an archive and of the file of ids beside it.
+ArchiveFiles = tuple[str, str]
 
 #: Earlier than any commit.
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -175,3 +181,40 @@ class CommitContents:
             return snapshot.files_of(name) if snapshot else []
         except Unsound:
             return [("", "", commit)]
+
+    def archives_changed(
+        self, commit: Commit, changes: Iterable[FileChange], kind: ArchiveKind
+    ) -> Iterator[tuple[ArchiveFiles | None, ArchiveFiles | None]]:
+        """The archives of which a commit with these changes touched a file, each before it and after it.
+
+        None where one of its files is missing: then no command reads the other one.
+        """
+        found: dict[ArchiveName, dict[str, FileChange]] = {}
+        for change in changes:
+            name = layout.archive_at(change.path)
+            if name is not None and name.kind == kind:
+                found.setdefault(replace(name, is_ids=False), {})[change.path] = change
+        for archive, changed in found.items():
+            before: list[str] = []
+            after: list[str] = []
+            for path in layout.both(archive):
+                if path in changed:
+                    _, old_mode, new_mode, old, new = changed[path]
+                    before += [old] if old and old_mode == FILE else []
+                    after += [new] if new and new_mode == FILE else []
+                else:
+                    standing = [oid for _, mode, oid in self.version(commit.oid, path) if mode == FILE]
+                    before += standing
+                    after += standing
+            yield _both(before), _both(after)
+
+    def ids_in(self, beside: str) -> list[str]:
+        """The ids in the file beside an archive. Empty if that is malformed or missing."""
+        [found] = self.store.repository.objects.get([beside], archive_file.MAX_ARCHIVE)
+        with suppress(archive_file.BadArchive):
+            return archive_file.read_ids(found.data or b"") if found else []
+        return []
+
+
+def _both(files: list[str]) -> ArchiveFiles | None:
+    return (files[0], files[1]) if len(files) == 2 else None

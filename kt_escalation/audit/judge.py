@@ -318,7 +318,7 @@ class Judge:
             "expected a merge of two parents: one of more may neither change the store nor state anything about it",
         )
         self.findings.find(commit, layout.QUEUE, wrong)
-        self._parts.archives.were_here(difference.changes)
+        self._parts.archives.were_here(commit, difference.changes)
         for name, sides in self.records.by_record(difference.changes).items():
             self.records.illegal.setdefault(name, self.commits.before(name, sides, commit.parents[0]))
             self.records.blame(name, commit, sides.path, wrong)

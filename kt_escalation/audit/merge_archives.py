@@ -55,7 +55,7 @@ class MergeArchives:
         ``brought`` are the records that were judged.
         """
         parts, incoming = self._parts, self._incoming
-        parts.archives.were_here(incoming.changes)
+        parts.archives.were_here(incoming.commit, incoming.changes)
         parts.archives.doubt(incoming.commit, incoming.changes, incoming.now, brought)
         for change in self._incoming.changes:
             if not layout.archive_at(change.path):

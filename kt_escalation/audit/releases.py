@@ -7,12 +7,10 @@ decision counts only from the commit of the line that brought it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from ..frozen import dataclass
 from ..git.objects import FILE
-from ..model import archive_file
 from ..model.record import Record
 from ..model.release import Release
 from ..model.vocabulary import MAX_BYTES, RELEASING
@@ -203,33 +201,20 @@ class Releases:
         if not is_carried:
             self.archived(commit, changes)
 
-    def archived(self, commit: Commit, changes: Iterable[FileChange]) -> None:
+    def archived(self, commit: Commit, changes: Sequence[FileChange]) -> None:
         """Note the ids in archives of releases that a commit adds: also a forged one says that a decision was used.
 
         Those in archives that it changes or deletes stay used, whatever is left of their releases.
         """
         parent = self._judged.sound or commit.parents[0]
-        for change in changes:
-            archive = layout.archive_at(change.path) if change.path.startswith(layout.RELEASED) else None
-            if archive is not None and archive.is_ids:
-                names = self._ids(change.new)
-                self._used.update(map(hash, names))
-                for name in filter(self._records.looks_at, names):
-                    if not self._standing(parent, name):
-                        # Nobody has released it, as far as anybody can know.
-                        self.illegal.setdefault(name, ())
-            if archive is not None and change.old is not None:
-                beside = self._commits.version(parent, layout.both(archive)[1])
-                for name in (name for *_, oid in beside for name in self._ids(oid)):
-                    if self._records.looks_at(name):
-                        self.illegal.setdefault(name, self._standing(parent, name))
-
-    def _ids(self, oid: str | None) -> list[str]:
-        """The ids in the file of ids of an archive. Empty if that is malformed."""
-        [found] = self._store.repository.objects.get([oid or ""], archive_file.MAX_ARCHIVE)
-        with suppress(archive_file.BadArchive):
-            return archive_file.read_ids(found.data or b"") if found else []
-        return []
+        snapshot = self._commits.snapshot(parent)
+        for before, after in self._commits.archives_changed(commit, changes, "released"):
+            old, new = (self._commits.ids_in(files[1]) if files else [] for files in (before, after))
+            self._used.update(map(hash, new))
+            # Of a new one that was not released, nobody can know who did it.
+            doubted = [*old, *(name for name in new if snapshot is None or not snapshot.has_release(name))]
+            for name in filter(self._records.looks_at, doubted):
+                self.illegal.setdefault(name, self._standing(parent, name))
 
     def judge(
         self, commit: Commit, now: Policies, changed: Mapping[str, list[FileChange]], brought: list[Brought]
