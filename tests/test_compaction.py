@@ -39,7 +39,7 @@ from lab import Lab, end, git, kt, kt_policy, kt_process, start
 from pages import as_printed, text_of
 from past import Past, acting
 
-from kt_escalation import Store
+from kt_escalation import Store, audit
 from kt_escalation.errors import BadInput
 from kt_escalation.model import archive_file
 from kt_escalation.model.archive_file import MAX_ARCHIVE, Member
@@ -808,8 +808,7 @@ def turned_round(past: Past) -> None:
 def cut_out(past: Past) -> None:
     """Cut a reopening out of its archive, so that what it reopened seems to stand."""
     [again] = [name for name in past.read(f"{ARCHIVE}.ids").split() if name not in NAMES]
-    put(past, [one for one in pieces(past) if f"escalation_id: {again}" not in one])
-    past.edit(f"{ARCHIVE}.ids", (f"{again}\n", ""))
+    cut(past, again)
 
 
 def made_up(past: Past) -> None:
@@ -861,6 +860,78 @@ def test_an_admin_who_takes_a_change_of_an_archive_back_makes_its_records_legal_
     assert kt("wait", "--id", "esc_anna", cwd=past.path, env=identity("gw")).code == 6
     past.kt("alice", "reopen", "--id", "esc_anna", "--reason", "A second look")
     assert past.rules() == []
+
+
+def test_a_forged_file_beside_a_damaged_archive_never_becomes_the_legal_state(past: Past) -> None:
+    legal = past.read(past.resolved("anna"))
+    path = past.resolved("anna")
+    past.compact()
+    for forged in (approval(legal), None):
+        cut(past, "esc_anna")
+        if forged:
+            past.write(path, forged)
+        past.commit("mallory")
+        if forged:
+            past.git("revert", "--no-edit", "HEAD", who="boss")
+    past.kt("boss", "restore", "--id", "esc_anna", "--reason", "it was cut out")
+    assert past.read(path) == legal
+    waived(past)
+    past.kt("alice", "reopen", "--id", "esc_anna", "--reason", "A second look")
+    assert past.rules() == []
+
+
+def test_a_record_in_two_archives_is_illegal_until_both_are_gone(past: Past) -> None:
+    legal, path = past.read(past.resolved("anna")), past.resolved("anna")
+    for number, text in (("0001", approval(legal)), ("0002", legal)):
+        past.write(f"{JANUARY}/archive-{number}.yaml", f"---\n{text}")
+        past.write(f"{JANUARY}/archive-{number}.ids", "esc_anna\n")
+    (past.path / path).unlink()
+    past.commit("mallory")
+    past.git("rm", "--quiet", f"{JANUARY}/archive-0002.yaml", f"{JANUARY}/archive-0002.ids")
+    past.commit("mallory")
+    for commit in ("HEAD", "HEAD~2"):
+        past.git("revert", "--no-edit", commit, who="boss")
+    assert past.read(path) == legal
+    waived(past)
+    past.kt("alice", "reopen", "--id", "esc_anna", "--reason", "A second look")
+    assert past.rules() == []
+
+
+def test_an_archive_that_a_merge_puts_back_is_legal_again(past: Past) -> None:
+    past.compact()
+    turned_round(past)
+    past.commit("mallory")
+    past.git("switch", "--quiet", "-c", "mended")
+    past.git("revert", "--no-edit", "HEAD", who="boss")
+    past.git("switch", "--quiet", "main")
+    past.raised("two")
+    past.git("merge", "--quiet", "--no-ff", "-m", "Merge mended", "mended", who="bob")
+    waived(past)
+    past.kt("alice", "reopen", "--id", "esc_anna", "--reason", "A second look")
+    assert past.rules() == []
+
+
+def cut(past: Past, name: str) -> None:
+    put(past, [one for one in pieces(past) if f"escalation_id: {name}" not in one])
+    past.edit(f"{ARCHIVE}.ids", (f"{name}\n", ""))
+
+
+def test_an_archive_is_read_no_more_often_however_many_ids_it_lists(
+    past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    contents = archive_file.contents
+    monkeypatch.setattr(archive_file, "contents", lambda *both: read.append(both) or contents(*both))
+    counts = []
+    for many in (10, 400):
+        past.write(f"{JANUARY}/archive-0001.ids", "".join(f"esc_{number:04}\n" for number in range(many)))
+        for text in ("one\n", "two\n", "three\n"):
+            past.write(f"{JANUARY}/archive-0001.yaml", text)
+            past.commit("boss")
+        read.clear()
+        audit.verify(past.path, "HEAD", afresh=True, now=datetime.now(UTC))
+        counts.append(len(read))
+    assert counts[1] <= 2 * counts[0] + 10
 
 
 def test_who_raises_what_a_deleted_archive_held_is_found_from_a_mark_as_well(past: Past) -> None:

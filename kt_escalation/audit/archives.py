@@ -5,7 +5,8 @@ See docs/compaction.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -57,34 +58,44 @@ class Archives:
                 self._records.was_here(name)
 
     def doubt(
-        self, commit: Commit, changes: Sequence[FileChange], policies: Policies, judged: Iterable[str] = ()
+        self,
+        commit: Commit,
+        changes: Sequence[FileChange],
+        judged: Container[str],
+        policies: Policies,
+        by: Commit | None,
     ) -> None:
         """Make the records illegal that archives hold otherwise than before; ``judged`` are those that were judged.
 
-        No step of a record did that, so no waiver of what is wrong with the archive makes them legal. An admin can bring
-        back the legal state.
+        No step of a record did that, so no waiver of what is wrong with the archive makes them legal. If the author of
+        ``by`` is an admin, they are legal again where they are as they legally were.
         """
+        found = list(self._commits.archives_changed(commit, changes, "resolved"))
+        listed = [(set(self._listed(before)), set(self._listed(after))) for before, after in found]
+        several = Counter(name for _, new in listed for name in new)
         differing: set[str] = set()
-        for before, after in self._commits.archives_changed(commit, changes, "resolved"):
-            names = {*self._listed(before), *self._listed(after)}.difference(judged)
-            names = set(filter(self._records.looks_at, names))
-            if names:
-                old, new = self._held(before), self._held(after)
-                differing.update(name for name in names if old.get(name) != new.get(name))
-        # What happened to the file of a record is judged as a step of it.
+        for sides, names in zip(found, listed, strict=True):
+            # What a compaction moved is in one archive.
+            asked = [name for name in names[0] | names[1] if name not in judged or several[name] > 1]
+            asked = list(filter(self._records.looks_at, asked))
+            if asked:
+                old, new = map(self._held, sides)
+                differing.update(name for name in asked if old.get(name) != new.get(name))
+        known = self._records
+        is_admin = by is not None and permissions.is_admin(
+            permissions.actor(by.email, by.committed_at, policies)
+        )
+        # What happened to the file of a record was judged as a step of it.
         steps = {layout.id_of(change.path) for change in commit.changes}
         for name in sorted(differing):
-            self._doubt(name, commit, policies, may_restore=len(commit.parents) == 1 and name not in steps)
-
-    def _doubt(self, name: str, commit: Commit, policies: Policies, *, may_restore: bool) -> None:
-        known = self._records
-        known.touch(name, commit.oid)
-        if name not in known.illegal:
-            known.illegal[name] = next(iter(self._commits.states(commit.parents[0], name)), None)
-        elif may_restore and record_steps.is_restored(
-            commit, policies, known.illegal[name], self._commits.standing(commit.oid, name)
-        ):
-            known.restored(name, known.illegal[name])
+            known.touch(name, commit.oid)
+            if name not in known.illegal:
+                # It was legal before, so all that is there of it is its legal state.
+                known.illegal[name] = next(iter(self._commits.states(commit.parents[0], name)), None)
+            elif is_admin and name not in steps:
+                legal = known.illegal[name]
+                if record_steps.is_as_it_was(legal, self._commits.standing(commit.oid, name)):
+                    known.restored(name, legal)
 
     def names_around(self, commit: Commit, changes: Sequence[FileChange]) -> set[str]:
         """The ids in the archives that a commit changed, before and after it, of records and of releases."""

@@ -244,11 +244,13 @@ class Judge:
             self._foreign(commit, others)
             # Even if the run looks at some records only: archives are trusted because none changes.
             parts.archives.changed(commit)
+        illegal = self.records.illegal.keys() & changed.keys()
         for name, sides in changed.items():
             self.records.touch(name, commit.oid)
             parts.steps.judge(commit, now, name, sides, brought)
         if archives:
-            parts.archives.doubt(commit, archives, now, moved)
+            restored = illegal - self.records.illegal.keys()
+            parts.archives.doubt(commit, archives, moved | restored, now, commit)
         parts.steps.reopened_once(commit, changed)
         parts.releases.judge(commit, now, released, brought)
         if policies:
@@ -322,7 +324,7 @@ class Judge:
         for name, sides in self.records.by_record(difference.changes).items():
             self.records.illegal.setdefault(name, self.commits.before(name, sides, commit.parents[0]))
             self.records.blame(name, commit, sides.path, wrong)
-        self._parts.archives.doubt(commit, difference.changes, self.policies.policies)
+        self._parts.archives.doubt(commit, difference.changes, (), self.policies.policies, None)
         policies = [change for change in difference.changes if is_policy(change.path)]
         if policies:
             self._parts.policy_changes.follow(commit, policies, lambda _: wrong)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container
 
 from ..model import archive_file
 from ..rules.judge_step import Violation
@@ -49,14 +49,15 @@ class MergeArchives:
                 )
                 brought.pop(name, None)
 
-    def judge(self, brought: Iterable[str]) -> None:
+    def judge(self, brought: Container[str]) -> None:
         """Check that a carried commit made each archive that it brings, and that none changes.
 
-        ``brought`` are the records that were judged.
+        ``brought`` are the records that were judged. A carried commit that put archives back as they were restores
+        their records.
         """
         parts, incoming = self._parts, self._incoming
         parts.archives.were_here(incoming.commit, incoming.changes)
-        parts.archives.doubt(incoming.commit, incoming.changes, incoming.now, brought)
+        parts.archives.doubt(incoming.commit, incoming.changes, brought, incoming.now, self._maker())
         for change in self._incoming.changes:
             if not layout.archive_at(change.path):
                 continue
@@ -74,3 +75,13 @@ class MergeArchives:
             for maker in makers[:1]:
                 for path, violation in self.compaction(maker)[0]:
                     parts.findings.find(maker, path, violation)
+
+    def _maker(self) -> Commit | None:
+        """The carried commit that made all archives of the merge that differ from the branch's, None if several did."""
+        makers = [
+            self._incoming.makers(change)[-1:]
+            for change in self._incoming.changes
+            if layout.archive_at(change.path)
+        ]
+        first = makers[0] if makers else []
+        return first[0] if first and all(one == first for one in makers) else None

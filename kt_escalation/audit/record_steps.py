@@ -105,8 +105,12 @@ def is_restored(
 
     ``standing`` are all files of that id after the commit: path, mode and id.
     """
-    if not permissions.is_admin(permissions.actor(commit.email, commit.committed_at, policies)):
-        return False
+    is_admin = permissions.is_admin(permissions.actor(commit.email, commit.committed_at, policies))
+    return is_admin and is_as_it_was(legal, standing)
+
+
+def is_as_it_was(legal: State | None, standing: Sequence[tuple[str, str, str]]) -> bool:
+    """Whether all that is there of a record is its last legal state, or nothing if it had none."""
     if legal is None:
         return not standing
     homes = {legal.path}

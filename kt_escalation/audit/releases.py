@@ -320,7 +320,9 @@ class Releases:
             return False
         if self._standing(commit.oid, name) != self.illegal[name]:
             return False
-        del self.illegal[name]
+        if not self.illegal.pop(name):
+            # Only a forged archive can have said that it was used.
+            self._used.discard(hash(name))
         self._findings.heal(name, of_release=True)
         return True
 

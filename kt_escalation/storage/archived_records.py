@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import GitFailed
 from ..model import archive_file
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from .reader import BlobContent
 
 
+class _Kept(NamedTuple):
+    """An archive that was read: the ids of its two blobs, its files by id and in order, or what is wrong with it."""
+
+    blobs: tuple[str | None, str | None]
+    files: Mapping[str, bytes]
+    items: tuple[tuple[str, bytes], ...]
+    problem: str
+
+
 class ArchivedRecords:
     """The records and releases in the archives of one clone, and the index that finds them."""
 
@@ -26,6 +35,8 @@ class ArchivedRecords:
         self._reader = reader
         self._location = reader.location
         self._repository = reader.repository
+        # The archive that was read last: many ids of one are asked for one after another.
+        self._kept: _Kept | None = None
 
     @cached_property
     def index(self) -> Index:
@@ -34,9 +45,26 @@ class ArchivedRecords:
 
     def contents(self, data: str | None, beside: str | None) -> Mapping[str, bytes]:
         """The files in an archive by escalation id, from the ids of its two blobs. Raises BadArchive, GitFailed."""
-        wanted = [oid for oid in (data, beside) if oid is not None]
-        read = dict(zip(wanted, self._blobs(wanted), strict=True))
-        return archive_file.contents(read.get(data or ""), read.get(beside or ""))
+        return self._read(data, beside).files
+
+    def _read(self, data: str | None, beside: str | None) -> _Kept:
+        kept = self._kept
+        if kept is None or kept.blobs != (data, beside):
+            wanted = [oid for oid in (data, beside) if oid is not None]
+            read = dict(zip(wanted, self._blobs(wanted), strict=True))
+            try:
+                files = archive_file.contents(read.get(data or ""), read.get(beside or ""))
+                kept = _Kept((data, beside), files, tuple(files.items()), "")
+            except archive_file.BadArchive as error:
+                kept = _Kept((data, beside), {}, (), str(error))
+            self._kept = kept
+        if kept.problem:
+            raise archive_file.BadArchive(kept.problem)
+        return kept
+
+    def _at(self, place: Place) -> tuple[str, bytes]:
+        """The id and the bytes of the file at a place. Raises BadArchive, IndexError."""
+        return self._read(place.archive.data, place.archive.ids).items[place.at]
 
     def parse(self, archive: Archive, escalation_id: str, oid: str, data: BlobContent) -> Entry | Invalid:
         """The record of an id in an archive. The entry has the archive's path and the blob id of the record's bytes."""
@@ -92,8 +120,7 @@ class ArchivedRecords:
     def _file_at(self, place: Place, escalation_id: str | None) -> tuple[str, bytes] | Invalid:
         """The id and the bytes of the file at a place."""
         try:
-            files = self.contents(place.archive.data, place.archive.ids)
-            name, data = list(files.items())[place.at]
+            name, data = self._at(place)
             if escalation_id not in (None, name):
                 raise archive_file.BadArchive(f"holds {name} where the index has {escalation_id}")
         except (archive_file.BadArchive, IndexError) as error:
@@ -103,7 +130,7 @@ class ArchivedRecords:
     def blob_at(self, place: Place, escalation_id: str) -> str | None:
         """The blob id of the bytes at a place. None if the archive does not have the id there."""
         with suppress(archive_file.BadArchive, IndexError):
-            name, data = list(self.contents(place.archive.data, place.archive.ids).items())[place.at]
+            name, data = self._at(place)
             return self._reader.blob_of(data) if name == escalation_id else None
         return None
 
