@@ -207,10 +207,10 @@ class Releases:
         Those in archives that it changes or deletes stay used, whatever is left of their releases.
         """
         parent = self._judged.sound or commit.parents[0]
-        snapshot = self._commits.snapshot(parent)
         for before, after in self._commits.archives_changed(commit, changes, "released"):
             old, new = (self._commits.ids_in(files[1]) if files else [] for files in (before, after))
             self._used.update(map(hash, new))
+            snapshot = self._commits.snapshot(parent)
             # Of a new one that was not released, nobody can know who did it.
             doubted = [*old, *(name for name in new if snapshot is None or not snapshot.has_release(name))]
             for name in filter(self._records.looks_at, doubted):
