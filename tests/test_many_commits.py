@@ -197,3 +197,27 @@ def test_what_merges_leave_out_is_looked_for_in_the_branch_only_once(
         # One file for each git that ran (git documentation, api-trace2).
         started.append(len(list(traces.iterdir())))
     assert started[0] == started[1]
+
+
+def test_the_store_is_not_opened_at_each_commit_of_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records are followed by what commits change: opening the store takes git and the judge longer than all the rest."""
+    opened: list[str] = []
+    snapshot = CommitContents.snapshot
+    monkeypatch.setattr(
+        CommitContents, "snapshot", lambda self, commit: opened.append(commit) or snapshot(self, commit)
+    )
+    counts = []
+    for many in (4, 40):
+        tale = Tale()
+        for number in range(many):
+            tale.does(tale.main, "gw", "raise", f"esc_n{number}")
+            tale.does(tale.main, "alice", "claim", f"esc_n{number}")
+        repository = tmp_path / str(many)
+        git("init", "--quiet", "--bare", str(repository), cwd=tmp_path)
+        hostile.write([tale.graph], repository, {})
+        opened.clear()
+        assert not audit.verify(repository, tale.main.tip, afresh=True, now=tale.graph.now).violations
+        counts.append(len(opened))
+    assert counts[0] == counts[1]
