@@ -2,8 +2,8 @@
 
 Each of them raises KeyboardInterrupt while a command runs. A signal waits while a module is being loaded,
 because half a module cannot be loaded again, and while pydantic builds the schema of a type, because pydantic would
-turn the interrupt into another error. Such a signal is tried again after a moment, and at the latest before the command opens its store. It
-also waits until errors can be reported, and is ignored once the exit code is decided.
+turn the interrupt into another error. Such a signal is tried again after a moment, and at the latest before the command
+opens its store. It also waits until errors can be reported, and is ignored once the exit code is decided.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def answered() -> None:
 
 
 def act_on_waiting() -> None:
-    """Act on a signal that still waits. Raises what it raises: between two imports, no trial may have found its moment."""
+    """Act on a signal that still waits, as its handler would. Each trial may have come while another module was loaded."""
     waiting, _State.waiting = _State.waiting, None
     if waiting:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -5,14 +5,16 @@ Only the keys for routing are read. All others belong to the gateway.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from ..frozen import dataclass
 from ..model.record import Fallback, Route
 from ..model.text import visible
 from ..model.value import KeyPath
 from ..model.vocabulary import MAX_BYTES, MAX_NAME
+
+_T = TypeVar("_T")
 
 # The longest part of a file's name in a route's source.
 LONGEST_FILE = 200
@@ -150,16 +152,12 @@ class _Reader:
         return Target(target_id, models, self.routing(target, path), path)
 
     def models(self, value: Any, path: KeyPath) -> tuple[ModelEntry, ...]:
-        if id(value) in self._models:
-            models, size = self._models[id(value)]
-            self.count(size, path)
-            return models
-        before = self._size
-        found = [self.model(item, (*path, index)) for index, item in enumerate(self.sequence(value, path))]
-        models = tuple(model for model in found if model)
-        if isinstance(value, list):
-            self._models[id(value)] = models, self._size - before
-        return models
+        def read() -> tuple[ModelEntry, ...]:
+            items = enumerate(self.sequence(value, path))
+            found = [self.model(item, (*path, index)) for index, item in items]
+            return tuple(model for model in found if model)
+
+        return self._once(self._models, value, path, read)
 
     def model(self, value: Any, path: KeyPath) -> ModelEntry | None:
         self.count(1, path)
@@ -177,16 +175,25 @@ class _Reader:
         return ModelEntry(self.text(model[key], (*path, key)), aliases, routing, path[-2:])
 
     def aliases(self, value: Any, path: KeyPath) -> tuple[str, ...]:
-        if id(value) in self._aliases:
-            names, size = self._aliases[id(value)]
+        def read() -> tuple[str, ...]:
+            items = enumerate(self.sequence(value, path))
+            return tuple([self.text(item, (*path, index)) for index, item in items])
+
+        return self._once(self._aliases, value, path, read)
+
+    def _once(
+        self, known: dict[int, tuple[_T, int]], value: Any, path: KeyPath, read: Callable[[], _T]
+    ) -> _T:
+        """What ``read`` makes of a list. One that an alias repeats is counted again, and not read again."""
+        if id(value) in known:
+            found, size = known[id(value)]
             self.count(size, path)
-            return names
+            return found
         before = self._size
-        items = enumerate(self.sequence(value, path))
-        names = tuple([self.text(item, (*path, index)) for index, item in items])
+        found = read()
         if isinstance(value, list):
-            self._aliases[id(value)] = names, self._size - before
-        return names
+            known[id(value)] = found, self._size - before
+        return found
 
     def routing(self, holder: dict[str, Any], path: KeyPath) -> Fallback | None:
         value, path = holder.get("escalation_routing"), (*path, "escalation_routing")
