@@ -8,10 +8,11 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import click
 import errorbook
 import pytest
 from filelock import FileLock
@@ -1224,16 +1225,54 @@ def test_a_folder_that_went_away_is_no_store(lab: Lab) -> None:
             store.list()
 
 
+def commands(
+    group: click.Group, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Each command below ``group`` that is no group, hidden ones too, with the words that call it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+def test_a_group_knows_which_module_has_a_command() -> None:
+    for group in (app.escalation, app.policy, app.gateway):
+        group.list_commands(click.Context(group))
+        homes = {
+            name: command.callback.__module__.rpartition(".")[2]
+            for name, command in group.commands.items()
+            if command.callback is not None
+        }
+        assert homes == {name: module for module, names in group.modules.items() for name in names}
+
+
+def test_each_command_is_found_with_no_other_loaded() -> None:
+    """In one process of the tests, a command is there because another one was called before."""
+    each = """if True:
+        import os, sys
+        from kt_escalation.cli import app
+        for line in sys.stdin:
+            if not os.fork():
+                app.kt(line.split(), "kt")
+            _, status = os.wait()
+            print(status, line.strip(), file=sys.stderr)
+    """
+    asked = [" ".join((*path, "--help")) for path, _ in commands(app.kt)]
+    assert {"escalation hook pre-receive --help", "policy schema --help", "gateway mcp --help"} <= {*asked}
+    done = subprocess.run(
+        [sys.executable, "-c", each], input="\n".join(asked), capture_output=True, text=True
+    )
+    assert done.stderr.splitlines() == [f"0 {line}" for line in asked]
+
+
 def test_a_command_loads_its_own_module_and_no_other() -> None:
     """The server's hook must be quick: git waits for it at each push."""
-    app._load_all()
-    homes = {
-        name: command.callback.__module__.rpartition(".")[2]
-        for name, command in app.escalation.commands.items()
-        if command.callback is not None
-    }
-    assert homes == {name: module for module, names in app._MODULES.items() for name in names}
-    tells = "import sys; from kt_escalation.cli import app; app.escalation.get_command(None, 'hook'); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", tells], capture_output=True, text=True, check=True)
-    loaded = [name for name in done.stdout.split() if name.startswith("kt_escalation.cli.commands.")]
-    assert loaded == ["kt_escalation.cli.commands.hook"]
+    for group, name, module in (("escalation", "hook", "hook"), ("policy", "lint", "policy")):
+        tells = f"import sys; from kt_escalation.cli import app; app.{group}.get_command(None, {name!r}); print(*sys.modules)"
+        done = subprocess.run([sys.executable, "-c", tells], capture_output=True, text=True, check=True)
+        loaded = [name for name in done.stdout.split() if name.startswith("kt_escalation.cli.commands.")]
+        assert loaded == [f"kt_escalation.cli.commands.{module}"]

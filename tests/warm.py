@@ -66,9 +66,8 @@ def _serve(listener: socket.socket) -> None:
     import yaml  # noqa: F401
 
     import kt_escalation
-    from kt_escalation.cli import app, edge
+    from kt_escalation.cli import edge
 
-    app._load_all()
     for module in pkgutil.walk_packages(kt_escalation.__path__, "kt_escalation."):
         # An extra that the tests do without may be missing.
         if not module.name.endswith("__main__"):

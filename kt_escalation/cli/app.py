@@ -1,4 +1,4 @@
-"""The command groups. A command's module is loaded only when it is needed. Options are in options.py."""
+"""The command groups, and which module has which command. Options are in options.py."""
 
 from __future__ import annotations
 
@@ -23,14 +23,22 @@ class ReaderGone(Exception):
 class Group(click.Group):
     """A group that loads a command only when it is needed, because loading takes time.
 
-    A closed pipe is left to `edge`, because click would exit 1 even if the change has landed. ``sections`` are the
-    headings under which `--help` lists the commands.
+    A closed pipe is left to `edge`, because click would exit 1 even if the change has landed. ``modules`` are those
+    of this group, in `commands/`, each with its commands: two groups may have a command of one name. ``sections``
+    are the headings under which `--help` lists the commands.
     """
 
+    group_class = type  # a group in a group is of its class
+
     def __init__(
-        self, *args: Any, sections: Mapping[str, Sequence[str]] | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        modules: Mapping[str, Sequence[str]] | None = None,
+        sections: Mapping[str, Sequence[str]] | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.modules = modules or {}
         self.sections = sections or {}
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -46,14 +54,16 @@ class Group(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands."""
-        _load_all()
+        for module in self.modules:
+            _load(module)
         return super().list_commands(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name."""
         if cmd_name not in self.commands:
-            home = next((module for module, names in _MODULES.items() if cmd_name in names), None)
-            _load(home) if home else _load_all()
+            for module, names in self.modules.items():
+                if cmd_name in names:
+                    _load(module)
         return super().get_command(ctx, cmd_name)
 
     def resolve_command(
@@ -63,18 +73,18 @@ class Group(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            _load_all()
             asked = next(iter(args), "")  # click removes an unknown option from the list
+            names = self.list_commands(ctx)
             for name, group in self.commands.items():
                 if isinstance(group, click.Group) and group.get_command(ctx, asked):
                     ours = f"{ctx.command_path} {name} {asked}"
                     raise click.UsageError(f"No such command {asked!r}: it is `{ours}`", ctx) from error
             from difflib import get_close_matches
 
-            if asked in VERBS and "resolve" in self.list_commands(ctx):
+            if asked in VERBS and "resolve" in names:
                 decide = f"{ctx.command_path} resolve ID --outcome {asked} --reason TEXT"
                 raise click.UsageError(f"No such command {asked!r}: decide with `{decide}`", ctx) from error
-            close = get_close_matches(asked, self.list_commands(ctx), 1)
+            close = get_close_matches(asked, names, 1)
             if close:
                 meant = f"{ctx.command_path} {close[0]}"
                 raise click.UsageError(f"No such command {asked!r}: did you mean `{meant}`?", ctx) from error
@@ -107,6 +117,21 @@ def kt(ctx: click.Context, repo: tuple[str, ...]) -> None:
     ctx.obj = repo
 
 
+_MODULES = {
+    "read": ("list", "get", "log", "schema", "doctor"),
+    "claim": ("claim", "unclaim", "resolve", "note"),
+    "init": ("init",),
+    "raise_": ("raise",),
+    "hook": ("hook",),
+    "verify": ("verify", "check"),
+    "wait": ("wait", "release", "receipt"),
+    "withdraw": ("withdraw", "digest"),
+    "review": ("review",),
+    "web": ("web",),
+    "manage": ("assign", "reopen", "restore", "sweep", "compact"),
+    "watch": ("events", "watch"),
+    "report": ("export", "evidence", "report", "stats"),
+}
 _SECTIONS = {
     "Review": ("list", "get", "review", "web", "claim", "unclaim", "note", "assign", "resolve", "reopen"),
     "Raise and wait": (
@@ -126,8 +151,8 @@ _SECTIONS = {
 
 
 @kt.group(
-    cls=Group,
     context_settings=_HELP,
+    modules=_MODULES,
     sections=_SECTIONS,
     short_help="Raise, list, claim and resolve escalations",
 )
@@ -143,7 +168,11 @@ def escalation(ctx: click.Context, repo: tuple[str, ...]) -> None:
     ctx.obj = repo or ctx.obj
 
 
-@kt.group(cls=Group, context_settings=_HELP, short_help="Check and explain who decides what")
+@kt.group(
+    context_settings=_HELP,
+    modules={"policy": ("lint", "route", "replay", "waive", "schema")},
+    short_help="Check and explain who decides what",
+)
 @_IN_GROUP
 @click.pass_context
 def policy(ctx: click.Context, repo: tuple[str, ...]) -> None:
@@ -155,7 +184,11 @@ def policy(ctx: click.Context, repo: tuple[str, ...]) -> None:
     ctx.obj = repo or ctx.obj
 
 
-@kt.group(cls=Group, context_settings=_HELP, short_help="Hold requests of other programs")
+@kt.group(
+    context_settings=_HELP,
+    modules={"gateway": ("serve", "mcp")},
+    short_help="Hold requests of other programs",
+)
 @_IN_GROUP
 @click.pass_context
 def gateway(ctx: click.Context, repo: tuple[str, ...]) -> None:
@@ -163,30 +196,5 @@ def gateway(ctx: click.Context, repo: tuple[str, ...]) -> None:
     ctx.obj = repo or ctx.obj
 
 
-#: The modules with commands, and the commands of `kt escalation` in each: only the one that is needed is loaded.
-_MODULES: Mapping[str, tuple[str, ...]] = {
-    "read": ("list", "get", "log", "schema", "doctor"),
-    "claim": ("claim", "unclaim", "resolve", "note"),
-    "init": ("init",),
-    "raise_": ("raise",),
-    "hook": ("hook",),
-    "verify": ("verify", "check"),
-    "wait": ("wait", "release", "receipt"),
-    "withdraw": ("withdraw", "digest"),
-    "review": ("review",),
-    "web": ("web",),
-    "manage": ("assign", "reopen", "restore", "sweep", "compact"),
-    "watch": ("events", "watch"),
-    "report": ("export", "evidence", "report", "stats"),
-    "policy": (),
-    "gateway": (),
-}
-
-
 def _load(module: str) -> None:
     import_module(f".commands.{module}", __package__)
-
-
-def _load_all() -> None:
-    for module in _MODULES:
-        _load(module)
