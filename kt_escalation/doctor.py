@@ -118,6 +118,7 @@ def _remote(store: GitStore, timeout: float) -> list[Finding]:
         return [
             Finding("remote", True, "none: the queue is this repository alone", ""),
             Finding("branch", well, detail, "" if well else remedy),
+            *(_hidden(store, f"refs/heads/{branch}", branch) if branch else ()),
         ]
     start = time.monotonic()
     asked = repository.ask_remote_head(remote, timeout, f"refs/heads/{branch or 'HEAD'}")
@@ -205,6 +206,17 @@ def _branch(
         detail = f"{ref} on {remote} fits every push to {branch} as well, so git refuses them"
         remedy = f"git push {shlex.quote(remote)} --delete {shlex.quote(ref)}"
         yield Finding("branch", False, detail, remedy)
+    if branch:
+        yield from _hidden(store, f"refs/heads/{branch}", branch)
+        yield from _hidden(store, f"refs/remotes/{remote}/{branch}", f"{remote}/{branch}")
+
+
+def _hidden(store: GitStore, ref: str, name: str) -> Iterator[Finding]:
+    """Warn of refs here that other git commands take for the store branch."""
+    for other in store.repository.preferred_to(ref, name):
+        detail = f"git commands take {name} for {other} here, not for {ref}, which kt reads"
+        remedy = f"git update-ref -d {shlex.quote(other)}; if the remote has it too, delete it there"
+        yield Finding("branch", True, detail, remedy)
 
 
 def _contents(session: ReadSession, snapshot: Snapshot, policies: Policies) -> Iterator[Finding]:

@@ -754,6 +754,34 @@ def test_doctor_names_what_is_bad_and_how_to_mend_it(
     assert re.fullmatch(rf"kt: {len(found)} of \d+ checks failed\n", plain.err)
 
 
+@pytest.mark.parametrize(
+    ("ref", "name"),
+    [
+        ("refs/tags/main", "main"),
+        ("refs/main", "main"),
+        ("refs/tags/origin/main", "origin/main"),
+        ("refs/heads/origin/main", "origin/main"),
+    ],
+)
+def test_doctor_warns_of_what_git_shows_in_place_of_the_store_branch(lab: Lab, ref: str, name: str) -> None:
+    lab.put(SHELF)
+    clone = lab.clone("alice")
+    git("update-ref", "refs/tags/main/1", "HEAD~", cwd=clone)
+    assert not [one for one in findings(clone, "branch") if "remedy" in one]
+    git("update-ref", "-d", "refs/tags/main/1", cwd=clone)
+    git("update-ref", ref, "HEAD~", cwd=clone)
+    shown = git("rev-parse", name, cwd=clone)
+    assert shown == git("rev-parse", "HEAD~", cwd=clone) != git("rev-parse", "HEAD", cwd=clone)
+    [warned] = [one for one in findings(clone, "branch") if "remedy" in one]
+    assert f"take {name} for {ref} here" in warned["detail"]
+    assert warned["ok"] is True
+    if name == "main":
+        git("remote", "remove", "origin", cwd=clone)
+        assert warned in findings(clone, "branch")
+    git(*shlex.split(warned["remedy"].partition(";")[0])[1:], cwd=clone)
+    assert not [one for one in findings(clone, "branch") if "remedy" in one]
+
+
 ROSTER = """\
 users:
   - {user_id: alice, emails: [alice@example.com], roles: [reviewer]}

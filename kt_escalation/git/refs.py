@@ -101,6 +101,14 @@ class Refs(Git):
         """The branches of this repository."""
         return self._asked("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").text.split()
 
+    def preferred_to(self, ref: str, name: str) -> list[str]:
+        """The refs of this repository that git takes for a short ``name`` although ``ref`` is meant."""
+        rules = [rule.format(name) for rule in _MEANT_AS_WELL]
+        before = rules[: rules.index(ref)]
+        found = self._asked("for-each-ref", "--format=%(refname)", "--", *before).text.split()
+        # git lists what is below these names too.
+        return [one for one in found if one in before]
+
     def unmerged(self, remote: str, prefix: str, commit: str) -> list[str]:
         """The known branches of a remote that begin with ``prefix`` and have commits that ``commit`` lacks."""
         below = f"refs/remotes/{remote}/"
