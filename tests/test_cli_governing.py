@@ -404,6 +404,9 @@ def test_an_unreadable_file_does_not_keep_the_rest_from_being_swept(governed: La
     assert ran.code == 0
     assert "queue/esc_torn.yaml" in ran.err
     assert len(ran.out.splitlines()) == 3
+    ran = kt("sweep", "--json", cwd=governed.folder / "eve")
+    assert [one["path"] for one in ran.json["invalid"]] == ["queue/esc_torn.yaml"]
+    assert ran.json["failed"] == []
 
 
 SWEPT = {"slice": 200, "soak": 10_000}

@@ -483,7 +483,9 @@ def test_log_tells_what_no_action_explains_and_what_cannot_be_read(lab: Lab) -> 
     git("push", "--quiet", "origin", "HEAD:main", cwd=lab.seed)
     entries = kt("log", "--json", cwd=lab.clone("alice")).json["entries"]
     actions = [entry["action"] for entry in entries]
-    assert actions == ["delete", "unreadable", "unreadable", "change", "raise"]
+    assert actions == ["delete", "restore", "unreadable", "change", "raise"]
+    ran = kt("events", "--json", cwd=lab.folder / "alice")
+    assert [json.loads(line)["action"] for line in ran.out.splitlines()] == actions[::-1]
 
 
 # --- schema -----------------------------------------------------------------------------------------

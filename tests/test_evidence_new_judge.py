@@ -15,7 +15,7 @@ import pytest
 import warm
 from evidence_case import as_known, block, built, checked, cloned, done, holds, unpacked
 from lab import Lab, git, record_text, shell
-from pages import as_printed, text_of
+from pages import as_printed, steps, text_of
 
 from kt_escalation.reporting import offline_check
 
@@ -184,3 +184,31 @@ def test_the_commands_of_the_page_run_as_printed(lab: Lab) -> None:
     done(clone, "resolve", "--id", "esc_req_42", "--outcome", "denied", "--reason", "no")
     printed = "".join(as_printed("evidence.md", clone))
     assert "it all holds: 3 steps; 0 of them signed" in printed
+
+
+def test_the_page_finds_a_reopening_that_the_readme_leaves_out(lab: Lab) -> None:
+    clone = lab.clone("store")
+    for name in ("req_42", "req_421"):
+        done(clone, "raise", "--request-id", name, "--reason-code", "a.b")
+        done(clone, "claim", "--id", f"esc_{name}")
+        done(clone, "resolve", "--id", f"esc_{name}", "--outcome", "denied", "--reason", "no")
+    [asks] = [step.script for step in steps(text_of("evidence.md")) if "^reopens: " in step.script]
+    known = {**os.environ, "known": git("rev-parse", "HEAD", cwd=clone)}
+    ran = subprocess.run(
+        ["sh", "-euc", asks], cwd=lab.folder, env=known, capture_output=True, text=True, check=True
+    )
+    assert (ran.stdout, ran.stderr) == ("", "")
+    done(clone, "reopen", "--id", "esc_req_421", "--reason", "new facts")
+    again = done(clone, "reopen", "--id", "esc_req_42", "--reason", "new facts")["escalation"][
+        "escalation_id"
+    ]
+    known["known"] = git("rev-parse", "HEAD", cwd=clone)
+    ran = subprocess.run(
+        ["sh", "-euc", asks], cwd=lab.folder, env=known, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == f"{known['known']}:queue/{again}.yaml:reopens: esc_req_42\n"
+    # What git cannot look into is not called none.
+    known["known"] = "0" * 40
+    assert (
+        subprocess.run(["sh", "-euc", asks], cwd=lab.folder, env=known, capture_output=True).returncode != 0
+    )

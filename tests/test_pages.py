@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,12 @@ from lab import Lab, git, kt, record_text
 from pages import TOP, as_printed, steps, text_of
 
 from kt_escalation import Store, errors
+from kt_escalation.model.event import HAPPENINGS
 from kt_escalation.model.vocabulary import OUTCOMES
 
+EVENTS = {
+    row.partition("` |")[0]: row for row in re.findall(r"^\| `(.*)$", text_of("events.md"), re.MULTILINE)
+}
 PAGES = sorted(str(page.relative_to(TOP / "docs")) for page in (TOP / "docs").rglob("*.md"))
 AT_THE_TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 TESTS = "".join(file.read_text() for file in (TOP / "tests").rglob("test_*.py"))
@@ -115,8 +120,10 @@ def test_the_guide_for_gateways_says_what_to_do_for_every_answer() -> None:
 
 
 def test_the_guide_for_auditors_runs_as_printed(lab: Lab) -> None:
-    # As `init` begins a store, so that nothing on the page is imported.
-    lab.put({"queue/.gitkeep": ""})
+    # As `init` begins a store, so that nothing on the page is imported; and the id of its policies begins with a digit.
+    pack = files("kt_escalation.templates").joinpath("policy-config.yaml").read_text()
+    lab.put({"queue/.gitkeep": "", "policies/policy-config.yaml": pack})
+    assert git("rev-parse", "HEAD:policies", cwd=lab.seed)[0].isdigit()
     clone = lab.clone("alice")
     for number in ("42", "43"):
         asked = ("--request-id", f"req_{number}", "--reason-code", "a.b", "--severity", "high")
@@ -125,6 +132,10 @@ def test_the_guide_for_auditors_runs_as_printed(lab: Lab) -> None:
     kt("resolve", "--id", "esc_req_42", "--outcome", "denied", "--reason", "Not as agreed", cwd=clone)
     told = as_printed("auditor.md", clone)
     assert "policy-config.yaml" in told[-1]
+
+
+def test_the_page_of_events_names_each_action_of_one() -> None:
+    assert {*re.findall("`([a-z]+)`", EVENTS["action"])} == {*HAPPENINGS, "deadline"}
 
 
 def test_the_programs_on_the_pages_are_typed(tmp_path: Path) -> None:

@@ -265,5 +265,11 @@ def test_a_schema_takes_what_kt_takes(name: str, tmp_path: Path) -> None:
     assert kt_policy("schema", name, "--json", cwd=tmp_path).out == ran.out
 
 
+def test_the_kinds_of_file_with_a_schema_are_named_on_one_line(tmp_path: Path) -> None:
+    ran = kt_policy("schema", cwd=tmp_path)
+    assert ran.code == 2
+    assert "Choose from: roster, settings, waivers, pack; see" in ran.err
+
+
 def test_there_is_no_schema_of_another_file(tmp_path: Path) -> None:
     assert kt_policy("schema", "policy", cwd=tmp_path).code == 2

@@ -118,7 +118,9 @@ def _usage(error: click.ClickException, as_json: bool) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
         return Usage.exit_code
-    return _fail(Usage(problem=error.format_message().rstrip(".").replace("\n", " "), hint=where), as_json)
+    # click puts each value of a choice on a line of its own.
+    problem = error.format_message().rstrip(".").replace("\n\t", "\n").replace("\n", " ")
+    return _fail(Usage(problem=problem, hint=where), as_json)
 
 
 def _bug(error: BaseException, landed: Sequence[str]) -> Bug:

@@ -32,7 +32,7 @@ from ..storage.snapshot import GitSnapshot
 from ..storage.trees import ABSENT, FileChange
 from . import dossier
 from .dossier import Copy, Dossier, Waived
-from .log import happened
+from .log import in_step
 from .offline_check import BUNDLE, PACK, TEXTS
 
 # Names of files that have no special meaning in a shell. `offline_check` has the same pattern.
@@ -328,7 +328,7 @@ def _id_in(path: str) -> str | None:
 
 def _event_lines(step: history.Step) -> Iterator[str]:
     """What a commit did to one escalation, as lines."""
-    for it in happened(step):
+    for it in in_step(step):
         who = f" by {it.actor}" if it.actor else ""
         outcome = f" as {it.outcome}" if it.outcome else ""
         text = f": {it.text}" if it.text else ""

@@ -19,8 +19,8 @@ def moments(
     With ``actors``, only those of commits whose message names one of them.
     """
     for step in history.steps(store, revision, escalation_id, limit, actors):
-        told = step.after or step.before
-        for happening in reversed(happened(step)):
+        told = step.after.record or step.before.record
+        for happening in reversed(in_step(step)):
             yield Moment(
                 step.commit,
                 step.committed_at,
@@ -35,12 +35,19 @@ def moments(
             )
 
 
-def happened(step: history.Step) -> tuple[Happening, ...]:
-    """What a commit did to one escalation, to its record or to its release, in order."""
-    if step.problem:
-        return (Happening("unreadable", text=step.problem),)
+def in_step(step: history.Step) -> tuple[Happening, ...]:
+    """What a commit did to one escalation, in order."""
     if step.archived:
         return (Happening("compact", text=step.archived),)
-    if step.released:
-        return changes.of_release(*step.released)
-    return changes.between(step.before, step.after)
+    return between(step.before, step.after)
+
+
+def between(before: history.Side, after: history.Side) -> tuple[Happening, ...]:
+    """What happened between two states of a record's or a release's file, in order."""
+    if after.problem:
+        return (Happening("unreadable", text=after.problem),)
+    if before.problem:
+        return (Happening("restore" if after.record or after.release else "delete"),)
+    if before.release or after.release:
+        return changes.of_release(before.release, after.release)
+    return changes.between(before.record, after.record)

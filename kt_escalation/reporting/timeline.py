@@ -18,6 +18,7 @@ from ..storage.commits import Commit
 from ..storage.history import Keep, Side, Sides
 from ..storage.poll import Poll
 from ..storage.trees import FileChange
+from . import log
 
 # The number of records' files that are read from git at once, however many a commit changed.
 _AT_ONCE = 100
@@ -244,15 +245,9 @@ def _of(sides: Sides, mode: str, oid: str | None) -> Side:
 
 
 def _happened(commit: Commit, before: Side, after: Side) -> tuple[changes.Happening, ...]:
-    if after.problem:
-        return (changes.Happening("unreadable", text=after.problem),)
-    if len(commit.parents) > 1:
+    if len(commit.parents) > 1 and not after.problem:
         return (changes.Happening("change", text="a merge gave it a state that none of its parents has"),)
-    if before.release or after.release:
-        return changes.of_release(before.release, after.release)
-    if before.problem:
-        return (changes.Happening("restore" if after.record else "delete"),)
-    return changes.between(before.record, after.record)
+    return log.between(before, after)
 
 
 def _event(

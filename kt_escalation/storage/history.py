@@ -34,10 +34,22 @@ READING = "reading history"
 
 
 @dataclass(frozen=True)
-class Step:
-    """What one commit did to one escalation. ``problem`` says why a side of it cannot be read.
+class Side:
+    """The record or release on one side of a commit, or why it cannot be read. All are None if there is no file."""
 
-    A compaction changes no escalation. It is one step without records, whose ``archived`` says what it moved.
+    record: Record | None = None
+    problem: str | None = None
+    release: Release | None = None
+
+
+_NO_FILE = Side()
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one commit did to one escalation: to its record, or to its release.
+
+    A compaction changes no escalation. It is one step without files, whose ``archived`` says what it moved.
     If all escalations were asked for, it has no id.
     """
 
@@ -46,21 +58,9 @@ class Step:
     email: str
     committed_at: datetime
     escalation_id: str
-    before: Record | None
-    after: Record | None
-    problem: str | None = None
+    before: Side
+    after: Side
     archived: str | None = None
-    #: The release before and after, if the commit changed that and not the record.
-    released: tuple[Release | None, Release | None] | None = None
-
-
-@dataclass(frozen=True)
-class Side:
-    """The record or release on one side of a commit, or why it cannot be read. All are None if there is no file."""
-
-    record: Record | None = None
-    problem: str | None = None
-    release: Release | None = None
 
 
 class Sides:
@@ -306,7 +306,7 @@ def _read(
     )
 
     def side(oid: str | None) -> Side:
-        return sides.of(oid) if oid else Side()
+        return sides.of(oid) if oid else _NO_FILE
 
     for one in told:
         commit = one.commit
@@ -319,47 +319,28 @@ def _read(
                 pair[0] = change.old or pair[0]
                 pair[1] = change.new or pair[1]
         for name, (old, new) in sorted(pairs.items()):
-            before, after = side(old), side(new)
-            yield Step(
-                commit.oid,
-                commit.author,
-                commit.email,
-                commit.committed_at,
-                name,
-                before.record,
-                after.record,
-                before.problem or after.problem,
-            )
+            yield _step(commit, name, side(old), side(new))
         for change in commit.changes:
             name = layout.released_id(store.below(change.path))
             if name:
-                before, after = side(change.old), side(change.new)
-                yield Step(
-                    *(commit.oid, commit.author, commit.email, commit.committed_at, name, None, None),
-                    before.problem or after.problem,
-                    released=(before.release, after.release),
-                )
+                yield _step(commit, name, side(change.old), side(change.new))
+
+
+def _step(commit: Commit, name: str, before: Side, after: Side, archived: str | None = None) -> Step:
+    return Step(commit.oid, commit.author, commit.email, commit.committed_at, name, before, after, archived)
 
 
 def _archived(store: GitStore, told: _Separated, escalation_id: str | None) -> Iterator[Step]:
     """The steps of a commit that concern archives: records that it archived, and records that arrived in archives."""
     commit = told.commit
-
-    def step(
-        name: str, after: Record | None = None, problem: str | None = None, archived: str | None = None
-    ) -> Step:
-        return Step(
-            commit.oid, commit.author, commit.email, commit.committed_at, name, None, after, problem, archived
-        )
-
-    if escalation_id in told.archived:
-        yield step(escalation_id or "", archived=f"into {told.archived[escalation_id or '']}")
+    name = escalation_id or ""
+    if name in told.archived:
+        yield _step(commit, name, _NO_FILE, _NO_FILE, f"into {told.archived[name]}")
     elif told.archived and escalation_id is None:
         count = len(set(told.archived.values()))
         words = f"{len(told.archived)} escalations into {count} archive{'s' if count > 1 else ''}"
-        yield step("", archived=words)
+        yield _step(commit, "", _NO_FILE, _NO_FILE, words)
     for archive in told.bringing:
         for name, data in store.reader.archived.contents(archive.data, archive.ids).items():
             if name not in told.archived and escalation_id in (None, name):
-                after = _side(data)
-                yield step(name, after.record, after.problem)
+                yield _step(commit, name, _NO_FILE, _side(data))

@@ -114,7 +114,8 @@ def sweep_command(**given: Any) -> None:
             {"escalation_id": one.before.escalation_id, "action": one.kind, "why": one.why}
             for one in swept.due
         ]
-        put_json({**as_json_of(result, several=True), "due": due, "dry_run": given["dry_run"]})
+        told = {"due": due, "invalid": unreadable(swept.invalid), "dry_run": given["dry_run"]}
+        put_json({**as_json_of(result, several=True), **told})
         return
     for one in swept.due:
         click.echo(f"{one.before.escalation_id}\t{one.kind}\t{visible(one.why)}")
