@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -469,24 +470,24 @@ with Store.open(".") as store:
     ("noted", "told"),
     [
         ({}, "install the extra `report` from where kt was installed from"),
-        ({"url": "file:///a%20b", "dir_info": {}}, "run `pip install '/a b[report]'`"),
+        ({"url": "file:///a%20b", "dir_info": {}}, "run `PYTHON -m pip install '/a b[report]'`"),
         (
             {"url": "file:///src/kt", "dir_info": {"editable": True}},
-            "run `pip install --editable '/src/kt[report]'`",
+            "run `PYTHON -m pip install --editable '/src/kt[report]'`",
         ),
         (
             {"url": "https://example.com/kt", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
-            "run `pip install 'kt-escalation[report] @ git+https://example.com/kt@abc'`",
+            "run `PYTHON -m pip install 'kt-escalation[report] @ git+https://example.com/kt@abc'`",
         ),
         (
             {"url": "https://example.com/kt.whl", "archive_info": {}},
-            "run `pip install 'kt-escalation[report] @ https://example.com/kt.whl'`",
+            "run `PYTHON -m pip install 'kt-escalation[report] @ https://example.com/kt.whl'`",
         ),
     ],
     ids=["nothing noted", "a folder", "a checkout", "a repository", "a wheel"],
 )
 def test_how_to_install_it_goes_by_how_kt_was(noted: dict[str, Any], told: str) -> None:
-    assert how_to_install("report", noted) == told
+    assert how_to_install("report", noted) == told.replace("PYTHON", shlex.quote(sys.executable))
 
 
 # --- what docs/report.md says ------------------------------------------------------------------------

@@ -287,7 +287,7 @@ class NotFound(KtError):
     code = "not_found"
     exit_code = 7
     says = "there is no escalation {escalation_id}"
-    hint = "list all with `kt escalation list --fetch`"
+    hint = "list all with `kt escalation list --status all --fetch`"
     escalation_id: str
 
 

@@ -112,7 +112,7 @@ class GitStore:
         if commit is None:
             if rev is not None:
                 raise BadInput(problem=f"{rev!r} names no commit; see `git log --all`")
-            hint = "ask the remote with --fetch, or make a store with `kt escalation init`"
+            hint = "fetch it with `git fetch`, or make a store with `kt escalation init`"
             raise NotAStore(
                 where=str(self.location.where),
                 problem="it has no commit yet",
