@@ -57,6 +57,9 @@ class _Status(click.Choice[str]):
         word = str(value).lower()
         if word in VERBS or word in OUTCOMES:
             return VERBS.get(word, word)
+        if word not in STATUSES:
+            statuses, outcomes = ", ".join(STATUSES), ", ".join(OUTCOMES)
+            self.fail(f"{value!r} is neither a status ({statuses}) nor an outcome ({outcomes})", param, ctx)
         return super().convert(word, param, ctx)
 
 
