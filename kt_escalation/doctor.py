@@ -88,8 +88,8 @@ def examine(store: GitStore, timeout: float) -> list[Finding]:
             remedy = f"wait for it, or end it with `kill {known['pid']}` if it hangs"
         found.append(Finding("lock", False, detail, remedy))
     if repository.is_shallow:
-        remedy = "reading and writing work; for `log` over all of history run `git fetch --unshallow`"
-        found.append(Finding("history", True, f"this clone is shallow: {remedy}", ""))
+        detail = "this clone is shallow: what reads or judges history (log, events, verify, check, wait) does not work"
+        found.append(Finding("history", True, detail, "git fetch --unshallow"))
     elif repository.has_more_than(_MANY) and not repository.has_path_filters:
         write = "git commit-graph write --reachable --changed-paths"
         detail = f"more than {_MANY:,} commits and no changed-path filters: `{write}` makes `log --id` quick"

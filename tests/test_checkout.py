@@ -608,3 +608,27 @@ def test_a_clone_made_before_the_store_is_told_to_fetch(lab: Lab, tmp_path: Path
     assert kt("init", cwd=tmp_path / "maker").code == 0
     assert "--fetch" in kt("list", cwd=tmp_path / "early").err
     assert kt("list", "--fetch", cwd=tmp_path / "early").code == 0
+
+
+def test_the_log_of_a_shallow_clone_ends_where_its_history_does(lab: Lab) -> None:
+    lab.escalations("job", "other")
+    older = lab.clone("alice")
+    for name in ("one", "two"):
+        assert kt("raise", "--request-id", name, "--reason-code", "a.b", cwd=older).code == 0
+    clone = lab.clone("bob", "--depth", "2")
+    for args in ([], ["--id", "esc_one"], ["--id", "esc_job"]):
+        ran = kt("log", "--json", *args, cwd=clone)
+        assert (ran.code, ran.error["code"]) == (2, "shallow_clone"), args
+    assert [
+        one["escalation_id"] for one in kt("log", "--json", "--limit", "1", cwd=clone).json["entries"]
+    ] == ["esc_two"]
+    assert (
+        kt("log", "--json", "--id", "esc_two", cwd=clone).json
+        == kt("log", "--json", "--id", "esc_two", cwd=older).json
+    )
+    [history] = [
+        one for one in kt("doctor", "--json", cwd=clone).json["findings"] if one["check"] == "history"
+    ]
+    assert (history["ok"], history["remedy"]) == (True, "git fetch --unshallow")
+    git("fetch", "--quiet", "--unshallow", cwd=clone)
+    assert kt("log", "--json", cwd=clone).json == kt("log", "--json", cwd=older).json

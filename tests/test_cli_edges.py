@@ -654,12 +654,19 @@ def test_where_there_is_no_store_nobody_is_asked_who_they_are(tmp_path: Path) ->
 
 
 def test_a_shallow_clone_lacks_what_a_command_needs_of_history(lab: Lab) -> None:
-    lab.escalations("job")
+    lab.put({"queue/esc_job.yaml": open_text("job"), resolved_path("done"): resolved_text("done")})
     clone = lab.clone("alice", "--depth", "1")
     said = (
         " is a shallow clone, which lacks the history that this needs; get it with `git fetch --unshallow`\n"
     )
-    for args in (["check"], ["verify"], ["evidence", "--id", "esc_job", "-o", "x.tar"]):
+    for args in (
+        ["check"],
+        ["verify"],
+        ["evidence", "--id", "esc_job", "-o", "x.tar"],
+        ["wait", "--id", "esc_done"],
+        ["release", "--id", "esc_done"],
+        ["log"],
+    ):
         ran = kt(*args, cwd=clone)
         assert ran.code == 2, ran
         assert ran.err.endswith(said), ran
@@ -1164,8 +1171,30 @@ def test_init_below_the_top_makes_that_folder_the_stores_root(tmp_path: Path) ->
     before = state(tmp_path)
     assert "is a store already" in init("ops/review", cwd=tmp_path).out
     other = init("elsewhere", cwd=tmp_path)
-    assert other.code != 0 or "elsewhere is a store" not in other.out, "it is not"
+    assert other.code == 2
+    assert (
+        "has its store in ops/review; for another one in elsewhere, run `git config kt.root elsewhere` first"
+        in other.err
+    )
     assert state(tmp_path) == before
+
+
+def test_init_in_a_folder_of_a_store_makes_no_second_one(lab: Lab) -> None:
+    clone = lab.clone("alice")
+    assert init(cwd=clone).code == 0
+    lab.escalations("job")
+    git("pull", "--quiet", cwd=clone)
+    before, tip = state(clone), lab.tip()
+    ran = init("sub/x y", cwd=clone)
+    assert ran.code == 2
+    assert (
+        "has its store in its top folder; for another one in sub/x y, run `git config kt.root 'sub/x y'` first"
+        in ran.err
+    )
+    assert (state(clone), lab.tip()) == (before, tip)
+    git("config", "kt.root", "sub/x y", cwd=clone)
+    assert init("sub/x y", cwd=clone).code == 0
+    assert kt("list", cwd=clone).code == 0
 
 
 def test_init_in_a_bare_repository_makes_the_store_that_others_clone(tmp_path: Path) -> None:

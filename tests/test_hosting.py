@@ -532,3 +532,15 @@ def test_uninstall_takes_away_what_install_brought_and_nothing_else(lab: Lab, cl
 def test_the_hook_can_be_run_by_everybody_and_written_by_its_owner(lab: Lab) -> None:
     installed(lab.remote)
     assert stat.S_IMODE((lab.remote / "hooks/pre-receive").stat().st_mode) == 0o755
+
+
+def test_the_servers_folder_is_found_from_the_folder_that_the_option_names(clone: Path, lab: Lab) -> None:
+    beside = lab.remote.name
+    for verb in ("install", "status", "uninstall"):
+        ran = kt("hook", verb, "--server", beside, "-C", str(lab.remote.parent), "--json", cwd=clone)
+        assert ran.code == 0, ran.err
+    assert not (lab.remote / "hooks/pre-receive").exists()
+    for args in (["--server", beside], ["--server", str(lab.folder), "-C", str(clone)]):
+        ran = kt("hook", "status", *args, "--json", cwd=clone)
+        assert (ran.code, ran.error["code"]) == (2, "not_a_store")
+        assert ran.error["message"].endswith("; name the server's bare repository with --server")

@@ -74,7 +74,7 @@ EXITS = """\
 | 7 | no such escalation; nothing to claim |
 | 8 | timed out; nothing changed |
 | 9 | the push's outcome is unknown; run the same command again, it finds its own effect (`claim --next` only with the same `--claim-id`) |
-| 130 | interrupted by ^C, SIGTERM or SIGHUP; nothing changed (a stream: nothing from the line that it names on is acknowledged) |
+| 130 | interrupted by ^C, SIGTERM or SIGHUP, or a question was answered with no; nothing changed (a stream: nothing from the line that it names on is acknowledged) |
 
 If kt was killed (SIGKILL), treat that like exit 9: run the same command again. `several_failed` has the exit code of the first
 error in its list `failed`.

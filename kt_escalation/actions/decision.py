@@ -79,7 +79,9 @@ def proofs(
     judged: Sequence[Proven | IllegalRecord | None] = [None] * len(entries)
     if session.has_git:
         from ..audit import record_history
+        from ..audit.verify import require_history
 
+        require_history(session.git)
         wanted = [
             record_history.Wanted(
                 _names(snapshot, entry.record), entry.path, _reopeners(snapshot, entry.record)
@@ -190,10 +192,6 @@ def answers(
     decisions: list[Decision] = []
     failures: list[Failure] = []
     now = to_millis(session.clock())
-    if session.has_git:
-        from ..audit.verify import require_history
-
-        require_history(session.git)
     for entry, proved in zip(entries, proofs(session, snapshot, entries), strict=True):
         name = entry.record.escalation_id
         if isinstance(proved, KtError):

@@ -114,10 +114,11 @@ def _create(begun: _Begun, folder: Path, ci: str | None, install: str | None, op
         store = GitStore(folder, progress=progress)
     try:
         inside = store.repository.inside(folder)
-        if inside and store.root and inside != store.root:
+        known = store.root or ("its top folder" if inside and _is_at_top(store, inside) else inside)
+        if inside and inside != known:
             raise BadInput(
-                problem=f"this repository has its store in {store.root}; for another one in {inside}, "
-                "point git config kt.root there first"
+                problem=f"this repository has its store in {known}; for another one in {inside}, "
+                f"run `git config kt.root {shlex.quote(inside)}` first"
             )
         if inside and not store.root:
             store.repository.configure("kt.root", inside)
@@ -126,6 +127,18 @@ def _create(begun: _Begun, folder: Path, ci: str | None, install: str | None, op
         _begin(begun, store, author, ci, install, options)
     finally:
         store.close()
+
+
+def _is_at_top(store: GitStore, inside: str) -> bool:
+    """Whether a repository without `kt.root` has its store at the top, and none in the folder ``inside``."""
+    try:
+        tip = store.read().revision
+    except NotAStore:
+        return False
+    at_top, below = store.repository.objects.ids_of(
+        [f"{tip}:{layout.QUEUE}", f"{tip}:{inside}/{layout.QUEUE}"]
+    )
+    return at_top is not None and below is None
 
 
 def require_installable(spec: str) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..frozen import dataclass
 from ..model.text import plural, visible
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..rules.judge_step import Violation
     from . import Report
 
-# What GitHub shows of a step's errors (GitHub documentation, workflow commands, limits); a job shows 50.
+# What GitHub shows of a step's errors, and of its warnings (GitHub documentation, workflow commands, limits); a job shows 50.
 ANNOTATIONS = 10
 # What GitHub takes of a step's summary (GitHub documentation, workflow commands, job summaries).
 MAX_SUMMARY = 1024 * 1024
@@ -34,21 +34,21 @@ class Annotation:
     column: int = 0
 
 
-def for_github(notes: Sequence[Annotation]) -> Iterator[str]:
-    """GitHub workflow commands, up to the number that GitHub shows.
+def for_github(notes: Sequence[Annotation], level: Literal["error", "warning"] = "error") -> Iterator[str]:
+    """GitHub workflow commands, up to the number that GitHub shows of a level.
 
     The last one counts the rest, which are plain log lines.
     """
     shown = notes if len(notes) <= ANNOTATIONS else notes[: ANNOTATIONS - 1]
     for note in shown:
         place = f",line={note.line},col={note.column}" if note.line else ""
-        yield f"::error file={_property(note.file)}{place}::{_data(note.text)}"
+        yield f"::{level} file={_property(note.file)}{place}::{_data(note.text)}"
     rest = notes[len(shown) :]
     for note in rest:
         place = f":{note.line}:{note.column}" if note.line else ""
         yield _plain(f"- {note.file}{place}: {note.text}")
     if rest:
-        yield f"::error::and {len(rest)} more, in this step's log"
+        yield f"::{level}::and {len(rest)} more, in this step's log"
 
 
 def _plain(text: str) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from ..errors import BadInput, KtError
+from ..errors import BadInput, KtError, NotAStore
 from ..frozen import dataclass
 from ..git.repository import Repository
 from ..model.text import plural
@@ -81,7 +81,7 @@ def pushing(server: str | os.PathLike[str], environ: Mapping[str, str]) -> tuple
     the store branch. One that no user has stays `forge:login`, which is nobody's id or e-mail. Raises NotAStore,
     BadInput.
     """
-    with closing(GitStore(Path(server))) as store:
+    with closing(_opened(server)) as store:
         pinned = pins(store.repository)
         name = environ.get(pinned.pusher_from, "").strip() if pinned.pusher_from else ""
         if not name or pinned.logins is None:
@@ -157,7 +157,7 @@ def install(
     """
     given = {_BRANCH: branch, _ROOT: root, _PUSHER: pusher_from, _LOGINS: logins}
     wanted = {key: value for key, value in given.items() if value is not None}
-    with closing(GitStore(Path(server))) as store:
+    with closing(_opened(server)) as store:
         repository = store.repository
         if not repository.is_bare and not force:
             raise BadInput(
@@ -182,7 +182,7 @@ def install(
                 "in a virtual environment that the server's user can read, and run this with it",
             )
         _set(repository, {**wanted, **_unset(repository, {**_GRAPHS, **_BOUNDS}), **_CHECKS})
-    with closing(GitStore(Path(server))) as store:
+    with closing(_opened(server)) as store:
         known = _pin(store)
         pinned = pins(store.repository)
         warned = (*_unguarded(store), *_unclean(store, known), *_unproven(store, pinned, known))
@@ -195,7 +195,7 @@ def status(server: str | os.PathLike[str], *, branch: str | None = None) -> Hook
     The hook is run once.
     Raises NotAStore, BadInput, GitFailed.
     """
-    with closing(GitStore(Path(server))) as store:
+    with closing(_opened(server)) as store:
         repository = store.repository
         hooks = repository.hooks_folder()
         broken = server_hook.why_not(server_hook.path_in(hooks), repository.git_dir)
@@ -240,12 +240,21 @@ def seen_from_a_clone(server: Path) -> HookStatus | None:
         return None
 
 
+def _opened(server: str | os.PathLike[str]) -> GitStore:
+    """The server's repository. Raises NotAStore."""
+    try:
+        return GitStore(Path(server))
+    except NotAStore as error:
+        hint = "name the server's bare repository with --server"
+        raise NotAStore(where=error.where, problem=error.problem, hint=hint) from None
+
+
 def uninstall(server: str | os.PathLike[str]) -> Removed:
     """Remove kt's hook and the settings that came with it, and nothing else; the ledger of pushes stays.
 
     Raises BadInput, NotAStore.
     """
-    with closing(GitStore(Path(server))) as store:
+    with closing(_opened(server)) as store:
         repository = store.repository
         path = server_hook.path_in(repository.hooks_folder())
         removed = server_hook.remove(path)

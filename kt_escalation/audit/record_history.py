@@ -24,6 +24,8 @@ from .verify import FULL, require_history
 #: The names of the marks up to which `wait` has judged the line in this clone, by branch: by the settings in force, and
 #: with each step signed. Their runs looked at all records.
 WAITED, SIGNED = "judged", "judged-signed"
+# Its state is legal, so there is nothing to restore.
+_UNSIGNED = "release nothing; raise the request again under another id, and let it be decided in signed steps"
 # Up to this many new commits are looked at one by one before git is asked.
 _NEAR = 32
 
@@ -62,7 +64,12 @@ class Wanted:
     def illegal(self, problem: str, *, commit: str = "", rule: str = "", path: str = "") -> IllegalRecord:
         """The error for a record that cannot be proved, with the commit, the rule and the file."""
         return IllegalRecord(
-            escalation_id=self.name, path=path or self.path, problem=problem, commit=commit, rule=rule
+            escalation_id=self.name,
+            path=path or self.path,
+            problem=problem,
+            commit=commit,
+            rule=rule,
+            hint=_UNSIGNED if rule == "unsigned" else IllegalRecord.hint,
         )
 
     def breaks(self, violation: Violation, more: str = "") -> IllegalRecord:

@@ -28,7 +28,7 @@ class PushRefused(KtError):
     unchanged = "nothing changed"
     hint = (
         "ask the people who protect {branch}, or propose the change as a pull request: "
-        "claim, unclaim, resolve, assign and note do that with --branch"
+        "claim, unclaim, resolve, assign, note, withdraw and `kt policy waive` do that with --branch"
     )
     remote: str
     branch: str

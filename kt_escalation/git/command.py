@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -127,6 +128,13 @@ class Git:
     def is_shallow(self) -> bool:
         """Whether the history is cut off here (shallow clone)."""
         return (self.common_dir / "shallow").exists()
+
+    @property
+    def cut_off(self) -> frozenset[str]:
+        """The commits whose parents a shallow clone lacks (gitrepository-layout, `shallow`)."""
+        with suppress(FileNotFoundError):
+            return frozenset((self.common_dir / "shallow").read_text().split())
+        return frozenset()
 
     @cached_property
     def is_bare(self) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 
+from ..errors import ShallowClone
 from ..frozen import dataclass
 from ..git.commit import Commit
 from ..git.log import in_glob
@@ -113,7 +114,10 @@ def steps(
     limit: int = 0,
     actors: Sequence[str] = (),
 ) -> Iterator[Step]:
-    """The steps of history, newest first: of all escalations, of one, or of commits whose message names an actor."""
+    """The steps of history, newest first: of all escalations, of one, or of commits whose message names an actor.
+
+    Raises ShallowClone where history is cut off, as git shows the last commit there as one that made all files.
+    """
     commits: Iterable[Commit]
     if actors:
         commits = _by(store, revision, actors)
@@ -126,9 +130,18 @@ def steps(
             commits = counted(store.progress, READING, commits, min(limit or total, total))
     else:
         commits = islice(_life(store, revision, escalation_id, limit), limit or None)
+    if cut_off := store.repository.cut_off:
+        commits = _down_to(store, cut_off, commits)
     sides = Sides(store)
     for batch in chunks(commits, _AT_ONCE):
         yield from _read(store, batch, escalation_id, sides)
+
+
+def _down_to(store: GitStore, cut_off: Container[str], commits: Iterable[Commit]) -> Iterator[Commit]:
+    for commit in commits:
+        if commit.oid in cut_off:
+            raise ShallowClone(where=str(store.repository.toplevel or store.repository.git_dir))
+        yield commit
 
 
 def _by(store: GitStore, revision: str, actors: Sequence[str]) -> Iterator[Commit]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -233,3 +234,12 @@ def test_a_line_that_is_no_message_is_answered(room: Room) -> None:
         (None, -32700),
     ]
     assert done.returncode == 0
+
+
+def test_without_stdin_it_says_so(room: Room) -> None:
+    command = (
+        f"exec {shlex.quote(sys.executable)} -m kt_escalation gateway mcp -C {shlex.quote(str(room.gw))} <&-"
+    )
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("kt: stdin is closed")

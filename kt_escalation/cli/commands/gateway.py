@@ -6,10 +6,12 @@ See docs/adapters/.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,11 @@ def mcp_command(repo: str, hold: float, journal: str | None) -> None:
 
     work.begin_session()
     _require_hold(hold)
+    with suppress(OSError):
+        if fcntl.fcntl(0, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+            raise BadInput(
+                problem="stdin is closed, and agents write their calls to it; an agent's host starts this command"
+            )
     options = mcp.McpOptions(hold, _hidden(repo))
 
     async def run() -> None:

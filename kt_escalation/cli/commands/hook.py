@@ -7,9 +7,10 @@ import re
 import resource
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -45,6 +46,11 @@ class _Size(click.ParamType[int]):
 
 SIZE = _Size()
 _SERVER = takes("--server", "server", "REPO", "The bare repository on the server.", required=True)
+
+
+def _server(given: Mapping[str, Any]) -> Path:
+    """The server's repository, from the folder of `-C`."""
+    return Path(given["repo"], given["server"])
 
 
 @hook.command("install", short_help="Install the hook in a repository on a server.")
@@ -86,7 +92,7 @@ def install_command(timeout: float | None, memory: int | None, **given: Any) -> 
     # -I: the hook loads no modules from PYTHONPATH or from the repository's folder.
     command = [sys.executable, "-I", "-m", "kt_escalation", *_RECEIVE, *options]
     settings = {key: given[key] for key in ("branch", "root", "pusher_from", "logins", "force")}
-    done = hosting.install(given["server"], command, **settings)
+    done = hosting.install(_server(given), command, **settings)
     warn(*done.warnings)
     if given["as_json"]:
         guarded = attributes(done, "branch", "root", "pusher_from", "logins")
@@ -116,7 +122,7 @@ def status_command(**given: Any) -> None:
     """
     from ...audit import hosting
 
-    found = hosting.status(given["server"], branch=given["branch"])
+    found = hosting.status(_server(given), branch=given["branch"])
     if given["as_json"]:
         places = {"repository": str(found.repository), "hooks_path": str(found.hooks_path)}
         facts = attributes(found, "runs", "branch", "root", "pusher_from", "nobody_proven")
@@ -139,7 +145,7 @@ def uninstall_command(**given: Any) -> None:
     """Remove the hook and its settings. Leaves other hooks alone."""
     from ...audit import hosting
 
-    gone = hosting.uninstall(given["server"])
+    gone = hosting.uninstall(_server(given))
     changed = gone.path is not None or bool(gone.settings)
     if given["as_json"]:
         path = str(gone.path) if gone.path else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ def lint_command(github: bool, strict: bool, repo: str, as_json: bool) -> None:
         is_ok = not (faults or (strict and linted.warnings))
         put_json({"ok": is_ok, "faults": [*map(_fault, faults)], "warnings": [*map(_fault, linted.warnings)]})
     elif github:
-        for line in for_github([Annotation(f.file, f.problem, f.line or 0, f.column or 0) for f in faults]):
+        for line in (*for_github(_notes(faults)), *for_github(_notes(linted.warnings), "warning")):
             click.echo(line)
     else:
         for fault in faults:
@@ -58,6 +59,10 @@ def lint_command(github: bool, strict: bool, repo: str, as_json: bool) -> None:
     warn(f"{found}{warned}")
     if faults or refused:
         exit_with(AnswerIsNo.exit_code)
+
+
+def _notes(faults: Iterable[Fault]) -> list[Annotation]:
+    return [Annotation(it.file, it.problem, it.line or 0, it.column or 0) for it in faults]
 
 
 def _fault(fault: Fault) -> dict[str, Any]:
