@@ -760,14 +760,23 @@ def test_completion_scripts_are_produced(kept: Lab, name: str, kind: str) -> Non
     assert done.stderr == ""
 
 
-def test_commands_and_options_are_completed_as_bash_asks(kept: Lab) -> None:
-    for words, offered in (("kt escalation cl", "plain,claim"), ("kt escalation claim --ne", "plain,--next")):
-        env = {
-            "_KT_COMPLETE": "bash_complete",
-            "COMP_WORDS": words,
-            "COMP_CWORD": str(len(words.split()) - 1),
-        }
-        assert offered in program(str(SCRIPTS / "kt"), cwd=kept.folder, env=env).stdout.splitlines()
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("kt escalation cl", ["plain,claim"]),
+        ("kt escalation claim --ne", ["plain,--next"]),
+        ("kt escalation claim esc_", ["plain,esc_job"]),
+        ("kt escalation get esc_d", ["plain,esc_done"]),
+        ("kt escalation reopen esc_", ["plain,esc_done"]),
+        ("kt policy sc", ["plain,schema"]),
+        ("kt policy schema ro", ["plain,roster"]),
+    ],
+)
+def test_what_is_typed_is_completed_as_bash_asks(lab: Lab, words: str, offered: list[str]) -> None:
+    lab.put({"queue/esc_job.yaml": open_text("job"), resolved_path("done"): resolved_text("done")})
+    count = str(len(words.split()) - 1)
+    env = {"_KT_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": count}
+    assert program(str(SCRIPTS / "kt"), cwd=lab.clone("alice"), env=env).stdout.splitlines() == offered
 
 
 def test_the_repository_is_that_of_c_then_kt_repo_then_the_current_folder(kept: Lab, lab: Lab) -> None:

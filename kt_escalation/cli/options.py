@@ -188,13 +188,13 @@ def proposes(function: F) -> F:
 
 
 def begun_ids(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Shell completion of ids: open escalations, else resolved ones. Empty if anything fails."""
+    """Shell completion of ids: open escalations, else resolved ones; only those for `reopen`. Empty if anything fails."""
     from ..model.query import Query
     from ..read_store import ReadStore
 
     # A shell that completes while somebody types cannot show an error.
     with suppress(Exception), ReadStore.open(_folder_of(ctx)) as shelf:
-        rows = shelf.rows(Query(limit=0)).page.rows
+        rows = shelf.rows(Query(limit=0)).page.rows if ctx.info_name != "reopen" else ()
         found = [
             CompletionItem(
                 row.escalation_id, help=visible(f"{row.severity} {row.summary or row.reason_code}")
