@@ -184,7 +184,7 @@ def test_next_passes_over_what_is_proposed(lab: Lab) -> None:
     ran = kt("claim", "--next", "--branch", "--json", cwd=alice)
     assert ran.code == 7
     assert ran.error["state"] == "all_held"
-    assert "2 proposed" in ran.error["message"]
+    assert "held (2 open proposals)" in ran.error["message"]
     assert kt("claim", "--next", "--branch", "mine", cwd=alice).code == 0
     assert kt("claim", "--next", "--branch", "mine", cwd=bob).code == 6
     one = kt("claim", "--next", "--branch", "t", "--claim-id", "t1", "--json", cwd=bob)

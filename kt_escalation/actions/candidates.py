@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ..errors import KtError, NotAllowed, UnreadableRecord
 from ..model.record import Record
 from ..model.summary import RecordSummary
+from ..model.text import plural
 from ..model.times import format_time
 from ..rules import due_actions, permissions, transitions
 from ..rules.permissions import Actor
@@ -100,7 +101,7 @@ class Why:
         """The reason, for people."""
         held = ", ".join(f"{name} {count}" for name, count in sorted(self.holders.items()))
         if self.proposals:
-            held = ", ".join(filter(None, (held, f"{self.proposals} proposed to be")))
+            held = ", ".join(filter(None, (held, plural(self.proposals, "open proposal"))))
         if self.refusals:
             count = len(self.refusals)
             which = "the one that waits is not" if count == 1 else f"none of the {count} waiting is"
