@@ -606,8 +606,11 @@ def test_a_clone_made_before_the_store_is_told_to_fetch(lab: Lab, tmp_path: Path
         git("config", "user.name", name, cwd=tmp_path / name)
         git("config", "user.email", f"{name}@example.com", cwd=tmp_path / name)
     assert kt("init", cwd=tmp_path / "maker").code == 0
-    assert "--fetch" in kt("list", cwd=tmp_path / "early").err
-    assert kt("list", "--fetch", cwd=tmp_path / "early").code == 0
+    # Not every command has --fetch.
+    for args in (["list"], ["verify"]):
+        assert "ask the remote with `kt escalation list --fetch`" in kt(*args, cwd=tmp_path / "early").err
+    for args in (["list", "--fetch"], ["list"], ["verify"]):
+        assert kt(*args, cwd=tmp_path / "early").code == 0
 
 
 def test_the_log_of_a_shallow_clone_ends_where_its_history_does(lab: Lab) -> None:

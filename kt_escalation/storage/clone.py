@@ -112,7 +112,9 @@ class GitStore:
         if commit is None:
             if rev is not None:
                 raise BadInput(problem=f"{rev!r} names no commit; see `git log --all`")
-            hint = "fetch it with `git fetch`, or make a store with `kt escalation init`"
+            hint = (
+                "ask the remote with `kt escalation list --fetch`, or make a store with `kt escalation init`"
+            )
             raise NotAStore(
                 where=str(self.location.where),
                 problem="it has no commit yet",
