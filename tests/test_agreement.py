@@ -284,6 +284,7 @@ def told_of_marks(graph: Graph, repository: Path, most: int = 3) -> Iterator[str
     [
         pytest.param(0, 14, id="slice"),
         pytest.param(671, 1, id="an archive that was forged"),
+        pytest.param(1920, 1, id="a start that cannot be read"),
         pytest.param(hostile.USING, 8, id="uses"),
         *(
             pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak)

@@ -121,6 +121,10 @@ class StoreStart:
         """Whether a commit has a store."""
         if self._judged.position(commit) is not None:
             return commit not in self._bare
+        # Refused commits of the line are not before the start, and nobody can say that they have none. A run from a mark
+        # does not know their positions.
+        if commit == self.commit or commit in self._commits.read_as:
+            return True
         if commit not in self._holding:
             self._holding[commit] = self._trees.has_store(self._commits.tree_of(commit))
         return self._holding[commit]
