@@ -378,7 +378,7 @@ def batch(bench: Bench) -> Iterator[RecordSummary]:
 
     work, repeat = f"`raise --batch`, {count:,}", bench.scale.repeat_long
     values, plain = pairs(repeat, raised, imported)
-    yield RecordSummary(f"{work}, with a remote", "s", values, _IMPORTED, plain, "3.0 ×")
+    yield RecordSummary(f"{work}, with a remote", "s", values, _IMPORTED, plain, "1.3 ×")
     values, plain = pairs(repeat, raised, partial(imported, checkout=True))
     yield RecordSummary(
         "the same, beside a floor that writes the checkout as well",
