@@ -24,6 +24,7 @@ from ..storage import layout
 from ..storage.clone import GitStore
 from ..storage.effect import LAST_LOOK, LEAST_FOR_PUSH, LOOK_AGAIN, Effect, EffectOutcome
 from ..storage.interface import Author, Stale
+from ..storage.location import root_of
 from .options import OpenOptions
 from .read_session import LOCK_TIMEOUT, RETRY_TIMEOUT
 
@@ -113,14 +114,13 @@ def _create(begun: _Begun, folder: Path, ci: str | None, install: str | None, op
         init(folder)
         store = GitStore(folder, progress=progress)
     try:
-        inside = store.repository.inside(folder)
-        known = store.root or ("its top folder" if inside and _is_at_top(store, inside) else inside)
-        if inside and inside != known:
-            raise BadInput(
-                problem=f"this repository has its store in {known}; for another one in {inside}, "
-                f"run `git config kt.root {shlex.quote(inside)}` first"
-            )
-        if inside and not store.root:
+        inside = root_of(store.repository.inside(folder))
+        if inside and inside != store.root:
+            if store.root or _is_at_top(store, inside):
+                raise BadInput(
+                    problem=f"this repository has its store in {store.root or 'its top folder'}; for another one in "
+                    f"{inside}, run `git config kt.root {shlex.quote(inside)}` first"
+                )
             store.repository.configure("kt.root", inside)
             store.close()
             store = GitStore(folder, progress=progress)

@@ -118,6 +118,7 @@ def mcp_command(repo: str, hold: float, journal: str | None) -> None:
 
     work.begin_session()
     _require_hold(hold)
+    # A stdin that was closed is a null device that cannot be read (`edge`); the SDK would fail in the middle.
     with suppress(OSError):
         if fcntl.fcntl(0, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
             raise BadInput(
