@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import field
 from datetime import datetime
 
@@ -14,6 +15,7 @@ from ..storage import commits, layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
 from .findings import Findings
+from .known_records import KnownRecords
 from .policies_in_force import InForce
 from .scope import Acted, RunCounts, Scope
 
@@ -23,11 +25,12 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True)
 class _Asked:
-    """A commit that must be signed, the newest date before it, and the policies that require it."""
+    """A commit that must be signed, the newest date before it, the policies that require it, and what records it changed."""
 
     commit: Commit
     newest_before: datetime
     policies: Policies
+    changed: tuple[str, ...]
 
 
 @dataclass(eq=False)
@@ -36,6 +39,7 @@ class Authors:
 
     _store: GitStore
     _scope: Scope
+    _records: KnownRecords
     _findings: Findings
     _policies: InForce
     _tally: RunCounts
@@ -51,8 +55,13 @@ class Authors:
         if len(self._unchecked) >= _AT_ONCE:
             self.check_signatures()
 
-    def people(self, commit: Commit, now: Policies, *, acts: bool, newest: datetime) -> None:
-        """Check a commit that acts or states something: its date must not be in the future, and it may need a signature."""
+    def people(
+        self, commit: Commit, now: Policies, *, acts: bool, newest: datetime, changed: Iterable[str] = ()
+    ) -> None:
+        """Check a commit that acts or states something: its date must not be in the future, and it may need a signature.
+
+        ``changed`` are the ids of the records that it changes.
+        """
         actor = permissions.known_as(commit.email, now.roster)
         self._tally.people.add(actor)
         if self._scope.arriving:
@@ -62,7 +71,7 @@ class Authors:
         is_signed = commit.oid in self.signed
         self._tally.unsigned += not is_signed
         if self.is_signed_by_rule(now):
-            self._unchecked.append(_Asked(commit, newest, now))
+            self._unchecked.append(_Asked(commit, newest, now, tuple(changed)))
         else:
             self._tally.unasked += is_signed
 
@@ -78,6 +87,11 @@ class Authors:
             found = signature_check.Signature(*facts)
         who = signature_check.Signed(commit.email, commit.committer, commit.committed_at, newest)
         return next(iter(signature_check.judge(found, who, now)), None)
+
+    def check_those_of(self, name: str) -> None:
+        """Check the collected signatures if some are of a record's steps."""
+        if any(name in asked.changed for asked in self._unchecked):
+            self.check_signatures()
 
     def is_well_signed(self, oid: str) -> bool:
         """Whether a commit has a good signature by its author, by the policies in force at the end of the run."""
@@ -129,3 +143,4 @@ class Authors:
             path = commit.changes[0].path if commit.changes else layout.QUEUE
             for violation in wrong:
                 self._findings.find(commit, path, violation)
+            self._records.doubt(commit, one.changed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -67,14 +67,16 @@ class CarriedCommits:
         said = self._statements.said(commit)
         is_merge = len(commit.parents) > 1
         acts = moves = False
+        changed: Collection[str] = ()
         if said or not is_merge:
             difference = self._commits.difference(side)
             if not is_merge:
                 acts = self._acts(difference)
                 moves = bool(difference.changes) or difference.unsound is not None
                 self._releases.refuse(commit, difference.changes, is_carried=True)
+                changed = self._records.by_record(difference.changes)
             if acts or said:
-                self._authors.people(commit, now, acts=acts, newest=side.newest)
+                self._authors.people(commit, now, acts=acts, newest=side.newest, changed=changed)
             if said:
                 brought = [] if difference.unsound else self._statements.brought_by(commit, difference)
                 if is_merge and brought and self._asked < _MOST_ASKED:

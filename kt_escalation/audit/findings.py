@@ -21,6 +21,8 @@ class Findings:
         self._store = store
         #: What this run has found.
         self.found: list[Violation] = []
+        #: The same by the commits that they name.
+        self.of: dict[str, list[Violation]] = {}
         #: What was found before this run, up to its mark.
         self.earlier: list[Violation] = []
         #: The violations that legal waivers accept, and those of records that were restored since.
@@ -43,6 +45,7 @@ class Findings:
         else:
             found = replace(violation, commit=commit.oid, author=commit.email, path=where, escalation_id=name)
         self.found.append(found)
+        self.of.setdefault(found.commit, []).append(found)
         return found
 
     def heal(self, name: str, *, of_release: bool) -> None:

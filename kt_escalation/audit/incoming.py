@@ -144,11 +144,17 @@ class Incoming:
                     longer.append([step, *chain])
             waiting = [*waiting, *reversed(longer)][-_MOST_CHAINS:]
 
+    def left(self, commit: Commit) -> str | None:
+        """The newest commit of the line that a carried commit builds on: where its branch left the line.
+
+        It may be older than the fork, if the line was merged into the branch since.
+        """
+        return self._parts.lines.newest_on(self.first, commit.parents[0])
+
     def policies_at_fork(self, commit: Commit) -> Policies:
-        """The policies at the newest commit of the line that a carried commit builds on."""
-        parts = self._parts
-        fork = parts.lines.newest_on(self.first, commit.parents[0])
-        return parts.policy_changes.at(fork) if fork is not None else self.now
+        """The policies where the branch of a carried commit left the line."""
+        left = self.left(commit)
+        return self._parts.policy_changes.at(left) if left is not None else self.now
 
     def reopening(self, record: Record) -> Reopening:
         """The record that a new record reopens, as the merge leaves it."""

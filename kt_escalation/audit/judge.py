@@ -73,7 +73,8 @@ class Judge:
             name: self.commits.contents.state(*file) if file else None for name, file in known.illegal.items()
         }
         owed = {name: set(keys) for name, keys in known.owed.items()}
-        self.records.resume(base, illegal, owed, set(known.waived))
+        doubted = {name: set(keys) for name, keys in known.doubted.items()}
+        self.records.resume(base, illegal, owed, set(known.waived), doubted)
         self._parts.releases.resume(known.usable, known.unreleased, known.start)
         self.policies.resume(known.policies, self._trees.policies(root) if base and root else {})
 
@@ -92,6 +93,7 @@ class Judge:
             {name: state.file if state else None for name, state in known.illegal.items()},
             {name: tuple(sorted(keys)) for name, keys in known.owed.items() if keys},
             tuple(sorted(known.waived)),
+            {name: tuple(sorted(keys)) for name, keys in known.doubted.items() if keys},
             (*findings.earlier, *dict.fromkeys(findings.found)),
             tuple(sorted(findings.accepted)),
             tuple(sorted(findings.healed)),
@@ -257,8 +259,9 @@ class Judge:
             parts.policy_changes.follow(
                 commit, policies, partial(parts.policy_changes.by_no_admin, commit, now)
             )
-        self.authors.people(commit, now, acts=acts, newest=judged.newest)
+        self.authors.people(commit, now, acts=acts, newest=judged.newest, changed=changed)
         parts.statements.untrue(commit, said, brought, now)
+        self.records.doubt(commit, changed)
         judged.newest = self.authors.measured(commit, bool(difference.changes), judged.newest)
 
     def _foreign(self, commit: Commit, changes: Iterable[FileChange]) -> None:
@@ -304,6 +307,8 @@ class Judge:
         newest = max([judged.newest, *(side.newest for side in carried)])
         judged.newest = self.authors.measured(commit, acted, newest)
         for side in carried:
+            if side.commit.oid in self.findings.of:
+                self.records.doubt(side.commit, self.records.by_record(self.commits.difference(side).changes))
             del self.commits.sides[side.commit.oid]
 
     def _brings(self, difference: Difference) -> bool:

@@ -32,6 +32,8 @@ class KnownRecords:
         self.illegal_at_mark: Mapping[str, State | None] = {}
         #: Records whose state is accepted only by a waiver.
         self.waived: set[str] = set()
+        #: For each record, what else is wrong with commits that changed it, such as their signature.
+        self.doubted: dict[str, set[ViolationKey]] = {}
         #: If the run looks at some records only: the legal states of each, and which were imported.
         self.legal: dict[str, list[State | None]] = {}
         self.imported: set[str] = set()
@@ -53,9 +55,11 @@ class KnownRecords:
         illegal: dict[str, State | None],
         owed: dict[str, set[ViolationKey]],
         waived: set[str],
+        doubted: dict[str, set[ViolationKey]],
     ) -> None:
         """Continue from the mark of another run."""
-        self.base, self.illegal, self.owed, self.waived = base, illegal, owed, waived
+        self.base, self.illegal, self.owed = base, illegal, owed
+        self.waived, self.doubted = waived, doubted
         self.illegal_at_mark = dict(illegal)
         # An illegally deleted record existed as well.
         self._known |= {hash(name) for name in (*illegal, *waived)}
@@ -80,6 +84,20 @@ class KnownRecords:
                     del self.owed[name]
                     self.waived.add(name)
                     self.illegal.pop(name, None)
+
+    def doubt(self, commit: Commit, names: Iterable[str]) -> None:
+        """Note for some records what else is wrong with a commit that changed them."""
+        wrong = self._findings.of.get(commit.oid)
+        for name in names if wrong else ():
+            self.doubted.setdefault(name, set()).update(
+                key(found) for found in wrong or () if found.escalation_id != name
+            )
+
+    def is_believed(self, name: str) -> bool:
+        """Whether legal steps led to a record's state, and nothing else is wrong with their commits, waived or not."""
+        if name in self.illegal or name in self.waived:
+            return False
+        return self.doubted.get(name, set()) <= self._findings.healed
 
     def touch(self, name: str, *commits: str) -> None:
         """Note commits that changed a record, if the run looks at some records only."""

@@ -8,6 +8,7 @@ from ..git.objects import chunks
 from ..model.ids import is_escalation_id
 from .commit_contents import CommitContents
 from .line import Lines
+from .policies_in_force import is_policy
 from .record_files import by_record, record_at
 
 #: The files of a record, or the one of a policy or archive: path, mode and id of each.
@@ -36,6 +37,8 @@ class LineStates:
     _read_to: dict[str, str | None] = field(default_factory=dict, init=False)
     # The depth of the newest commit that made each state of a record (by id) or of another file (by path).
     _made: dict[str, dict[_Contents, int]] = field(default_factory=dict, init=False)
+    # The depth of the newest commit that changed a policy file from each of its versions.
+    _left: dict[str, dict[_Contents, int]] = field(default_factory=dict, init=False)
     # The commits that changed each record, if they are not in ``_made`` yet.
     _unread: dict[str, list[str]] = field(default_factory=dict, init=False)
     # The commits that cannot be compared, so that each may have made any state; how many are in ``_made``.
@@ -55,6 +58,16 @@ class LineStates:
             self._note(key, self.at(commit, key), commit)
         return self._made.get(key, {}).get(contents_of(wanted), -1) > lowest
 
+    def left(self, path: str, version: Files, tip: str, since: str | None) -> bool:
+        """Whether a commit of a tip's line after ``since`` changed a policy file from a version to another one.
+
+        It may have done so if its trees cannot be compared. The tips of all questions must be on one line.
+        """
+        lowest = self._lines.depth(since) if since is not None else -1
+        self._read(tip, lowest)
+        newest = self._left.get(path, {}).get(contents_of(version), -1)
+        return max([newest, *map(self._lines.depth, self._unsound)]) > lowest
+
     def at(self, commit: str, key: str) -> Files:
         """The files of a record, or the version of another file, at a commit."""
         if is_escalation_id(key):
@@ -62,8 +75,7 @@ class LineStates:
         return self._commits.version(commit, key)
 
     def _note(self, key: str, state: Files, commit: str) -> None:
-        made, contents, depth = self._made.setdefault(key, {}), contents_of(state), self._lines.depth(commit)
-        made[contents] = max(made.get(contents, depth), depth)
+        _newest(self._made.setdefault(key, {}), contents_of(state), self._lines.depth(commit))
 
     def _read(self, tip: str, lowest: int) -> None:
         """Read what is not known of the line of a tip, down to and without a depth."""
@@ -95,3 +107,11 @@ class LineStates:
                 if record_at(change.path) is None:
                     made = {(change.path, change.new_mode, change.new)} if change.new else ()
                     self._note(change.path, frozenset(made), commit)
+                if is_policy(change.path):
+                    before = frozenset({(change.old_mode, change.old)} if change.old else ())
+                    _newest(self._left.setdefault(change.path, {}), before, self._lines.depth(commit))
+
+
+def _newest(depths: dict[_Contents, int], contents: _Contents, depth: int) -> None:
+    """Note the depth of a commit for a state, unless that of a newer one is noted."""
+    depths[contents] = max(depths.get(contents, depth), depth)

@@ -16,7 +16,7 @@ from ..storage import notebook
 from ..storage.clone import GitStore
 
 # Raise it whenever what a mark holds changes its meaning: a mark of another build is none.
-_FORMAT = 3
+_FORMAT = 4
 #: What a waiver names of a violation: commit, rule and path.
 ViolationKey = tuple[str, str, str]
 
@@ -29,7 +29,8 @@ class PolicyMark:
     of `policies/`. ``legal`` is the legal version of each file (mode, id). ``wrong`` are the commits whose
     illegal changes a file still has. ``unauthorised`` are changes (commit, path) that an admin might admit,
     and ``proposed`` the waivers that each of them has written. ``standing`` are the waivers in the file, and
-    ``waivers`` those that count.
+    ``waivers`` those that count. ``gathered`` are the files of policies that no tree of the line has together
+    (path, mode, id), by the ids that stand for such trees in ``eras``.
     """
 
     eras: tuple[tuple[str, str | None], ...] = ()
@@ -39,6 +40,7 @@ class PolicyMark:
     proposed: Mapping[str, tuple[Waiver, ...]] = field(default_factory=dict)
     standing: tuple[Waiver, ...] = ()
     waivers: tuple[Waiver, ...] = ()
+    gathered: Mapping[str, Mapping[str, tuple[str, str]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Mark:
     read. ``newest`` is the newest time of a commit that acted, in seconds. ``refused`` are commits of the
     line with refused trees, each with the previous commit whose trees count. ``illegal`` has each illegal
     record with its last legal state (path, mode, id), ``owed`` the violations that waivers must accept before
-    it is legal again, and ``waived`` the records whose history only a waiver accepts. ``found`` are all
-    violations, ``accepted`` those that waivers accept, and ``healed`` those that were restored since.
+    it is legal again, ``waived`` the records whose history only a waiver accepts, and ``doubted`` what
+    else is wrong with commits that changed a record. ``found`` are all violations, ``accepted`` those that waivers accept, and ``healed`` those that were restored since.
     """
 
     commit: str
@@ -65,6 +67,7 @@ class Mark:
     illegal: Mapping[str, tuple[str, str, str] | None] = field(default_factory=dict)
     owed: Mapping[str, tuple[ViolationKey, ...]] = field(default_factory=dict)
     waived: tuple[str, ...] = ()
+    doubted: Mapping[str, tuple[ViolationKey, ...]] = field(default_factory=dict)
     found: tuple[Violation, ...] = ()
     accepted: tuple[ViolationKey, ...] = ()
     healed: tuple[ViolationKey, ...] = ()

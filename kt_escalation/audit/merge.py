@@ -220,7 +220,7 @@ class Merging:
     ) -> tuple[Commit, str, Violation] | None:
         """Why a proposal lands too late: after its lease, or after the time that the settings give proposals."""
         claims = self._incoming.now.settings.claims
-        at, arrived = self._incoming.commit.committed_at, self._parts.arrival(self._incoming.commit)
+        at, arrived = self._parts.dated(self._incoming.commit), self._parts.arrival(self._incoming.commit)
         if state is None or state.record is None or not chain:
             return None
         until = record_files.lease_of(state)

@@ -98,8 +98,8 @@ class MergeOmissions:
                     or self._line_had(key, step.after, self._incoming.fork)
                     or (following is not None and following.has(made))
                     or self._is_undone(key, step, self._incoming.fork)
-                    or self._line_had(key, step.after, self._left(step))
-                    or self._is_undone(key, step, self._left(step))
+                    or self._line_had(key, step.after, self._incoming.left(step.side.commit))
+                    or self._is_undone(key, step, self._incoming.left(step.side.commit))
                 ):
                     kept.setdefault(contents_of(step.before), Ancestors(lines)).add(made)
                     continue
@@ -158,13 +158,6 @@ class MergeOmissions:
         return not any(
             judge_step.judge_policies(self._incoming.commit.email, policies) for policies in rosters
         )
-
-    def _left(self, step: CarriedStep) -> str | None:
-        """The commit where the branch of a carried commit left the line.
-
-        It may be older than the fork, if the line was merged into the branch since.
-        """
-        return self._parts.lines.newest_on(self._incoming.first, step.side.commit.parents[0])
 
     def _line_had(self, key: str, wanted: Files, since: str | None) -> bool:
         """Whether the line has made a state of a record or file after the commit ``since``."""

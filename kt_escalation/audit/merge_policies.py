@@ -1,4 +1,4 @@
-"""Judges the policies that a merge brings: an admin made each version, or an admin merges it."""
+"""Judges the policies that a merge brings: an admin made each version lately, or an admin merges it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from ..rules import judge_step
 from ..rules.judge_step import Violation
 from ..storage.trees import FileChange
+from . import record_steps
 from .incoming import CarriedStep, Incoming, alone
 from .parts import Parts
 
@@ -28,7 +29,7 @@ class MergePolicies:
         sides, some = alone(change), steps.get(change.path, ())
         wrong: Violation | None = None
         for chain in self._incoming.chains(sides.before, sides.after, some):
-            found = next(self._by_no_admins(chain), None)
+            found = next(self._by_no_admins(chain), None) or self._is_over(change, chain)
             if found is None:
                 return None
             wrong = wrong or found
@@ -61,6 +62,26 @@ class MergePolicies:
         unproven = self._parts.authors.unproven(commit, self._incoming.now, step.side.newest)
         if unproven is not None:
             yield unproven
+
+    def _is_over(self, change: FileChange, chain: Sequence[CarriedStep]) -> Violation | None:
+        """Why what admins once proposed cannot be merged by everybody any more: it was taken back, or it is too old.
+
+        Anybody may keep such commits, so an admin has to approve them again.
+        """
+        incoming, parts = self._incoming, self._parts
+        arrived, first = parts.arrival(incoming.commit), chain[0].side.commit
+        again = "expected an admin to merge it, or to propose it again (`git rebase --force-rebase`)"
+        for step in chain:
+            late = record_steps.too_late(step.side.commit, None, arrived, incoming.now)
+            if late is not None:
+                return Violation("policies", f"{again}; {late.expected}")
+        versions = (alone(change).before, *(step.after for step in chain))
+        since = incoming.left(first)
+        if any(parts.line_states.left(change.path, one, incoming.first, since) for one in versions):
+            return Violation(
+                "policies", f"{again}; the branch has taken back such a change of the file since"
+            )
+        return None
 
     def _not_brought(self) -> Violation:
         admins = ", ".join(self._incoming.now.roster.with_role("admin")) if self._incoming.now.roster else ""

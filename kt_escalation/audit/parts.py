@@ -41,9 +41,11 @@ class Parts:
         self.records = records = KnownRecords(scope, findings)
         self.policies = policies = InForce(commits.written)
         self.archives = archives = Archives(store, scope, commits, records, findings, tally)
-        self.releases = releases = Releases(store, scope, judged, commits, records, findings, tally)
+        self.authors = authors = Authors(store, scope, records, findings, policies, tally)
+        self.releases = releases = Releases(
+            *(store, scope, judged, commits, records, authors, findings, tally)
+        )
         self.statements = statements = Statements(store, scope, lines, commits, findings)
-        self.authors = authors = Authors(store, scope, findings, policies, tally)
         self.start = start = StoreStart(
             *(store, lines, trees, judged, commits, records, archives, policies, findings, tally)
         )
@@ -56,6 +58,13 @@ class Parts:
         )
 
     def arrival(self, commit: Commit) -> datetime:
-        """When a merge arrives on the line: at its own date, or now if it is still arriving and now is later."""
+        """When a merge arrives on the line: now if it is still arriving and now is later than `dated`."""
         is_coming = self.scope.arriving and self.records.base is not None
-        return max(commit.committed_at, self.scope.now) if is_coming else commit.committed_at
+        return max(self.dated(commit), self.scope.now) if is_coming else self.dated(commit)
+
+    def dated(self, commit: Commit) -> datetime:
+        """The date of a merge of the line; no earlier than that of any commit below it that acted.
+
+        Whoever merges chooses a date, and could give it an early one for a proposal whose time is over.
+        """
+        return max(commit.committed_at, self.judged.newest)

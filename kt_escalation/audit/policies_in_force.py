@@ -1,16 +1,19 @@
 """The policies in force: those of the newest commit of the line whose policies were legal. See docs/rules.md.
 
 Each file is followed on its own: a legal change makes its version the legal one, an illegal change leaves the
-previous one. A tree comes into force only if all its files are legal versions.
+previous one. In force are the legal versions of all files, also if no tree of the line has all of them.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from weakref import WeakValueDictionary
 
+from ..git.objects import TreeEntry
 from ..model.vocabulary import MAX_BYTES
 from ..policies.policy_file import OURS, WAIVERS, PolicyFile
 from ..policies.policy_set import Policies, assemble, read_packs
@@ -42,6 +45,8 @@ class Written:
 
     def __init__(self, store: GitStore) -> None:
         self._store = store
+        #: Files that were in force together but are in no tree of the line, by the ids that stand for such a tree.
+        self.gathered: dict[str, Mapping[str, _Version]] = {}
         self._last = lru_cache(_KEPT)(self._shared)
         # Whoever was given a version gets the same object for as long as it is used.
         self._used: WeakValueDictionary[str | None, Policies] = WeakValueDictionary()
@@ -49,6 +54,12 @@ class Written:
     def of(self, tree: str | None) -> Policies:
         """The policies in a tree of `policies/`; if the tree cannot be read, all of kt's own files count as broken."""
         return self._last(tree)
+
+    def gather(self, files: Mapping[str, _Version]) -> Policies:
+        """The policies in some versions of files, as if a tree had them."""
+        tree = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
+        self.gathered[tree] = dict(files)
+        return self.of(tree)
 
     def _shared(self, tree: str | None) -> Policies:
         policies = self._used.get(tree)
@@ -59,7 +70,7 @@ class Written:
     def _read(self, tree: str) -> Policies:
         reader = self._store.reader
         try:
-            entries = reader.policy_entries(tree)
+            entries = _entries(self.gathered[tree]) if tree in self.gathered else reader.policy_entries(tree)
         except Unsound as error:
             broken = PolicyFile(problem=error.problem)
             return assemble(tree, dict.fromkeys(sorted(OURS), broken))
@@ -80,6 +91,16 @@ class Written:
         return None if WAIVERS in read.broken else frozenset(read.waivers)
 
 
+def _entries(files: Mapping[str, _Version]) -> dict[str, TreeEntry]:
+    """The entries of files, as a reader finds them in a tree of `policies/`."""
+    found = {}
+    for path, (mode, oid) in files.items():
+        name = path.removeprefix(POLICY_FILES)
+        if "/" not in name and name.endswith(layout.SUFFIX):
+            found[path] = TreeEntry(mode, name, oid)
+    return found
+
+
 class InForce:
     """Follows the policies along the line."""
 
@@ -98,6 +119,8 @@ class InForce:
         self._history = [self.policies]
         self._now: dict[str, _Version] = {}
         self._legal: dict[str, _Version] = {}
+        # The legal versions that the policies in force were read from.
+        self._read_from: dict[str, _Version] = {}
         # The commits whose illegal changes each file still has; and all changes that only an admin may make, by others.
         self._wrong: dict[str, list[str]] = {}
         self._unauthorised: list[tuple[str, str]] = []
@@ -115,7 +138,7 @@ class InForce:
         self._legal = dict(self._now)
         self.waivers = written.waivers
         self._standing = frozenset(written.waivers)
-        self._put(at, written)
+        self._settle(at, written)
         yield from judge_step.judge_written(Policies(), written, OURS & self._now.keys())
         yield from (
             (path, self._not_plain)
@@ -126,23 +149,26 @@ class InForce:
     def mark(self, line: Sequence[str]) -> PolicyMark:
         """The state for a mark; ``line`` are the commits of this run."""
         put = zip(self._since, self._history, strict=True)
-        eras = ((line[at], policies.tree) for at, policies in put if at >= 0)
+        eras = (*self._eras, *((line[at], policies.tree) for at, policies in put if at >= 0))
         return PolicyMark(
-            (*self._eras, *eras),
+            eras,
             dict(self._legal),
             {path: tuple(some) for path, some in self._wrong.items()},
             tuple(self._unauthorised),
             {commit: tuple(some) for commit, some in self._proposed.items()},
             tuple(sorted(self._standing, key=lambda waiver: waiver.key)),
             self.waivers,
+            {tree: dict(self._written.gathered[tree]) for _, tree in eras if tree in self._written.gathered},
         )
 
     def resume(self, known: PolicyMark, now: Mapping[str, _Version]) -> None:
         """Continue from a mark; ``now`` are the policy files at its commit."""
         self._eras = known.eras
+        self._written.gathered.update(known.gathered)
         if known.eras:
             self._put(-1, self._written.of(known.eras[-1][1]))
         self._legal, self._now = dict(known.legal), dict(now)
+        self._read_from = _within(self._legal)
         self._wrong = {path: list(some) for path, some in known.wrong.items()}
         self._unauthorised = list(known.unauthorised)
         self._proposed = {commit: frozenset(some) for commit, some in known.proposed.items()}
@@ -249,8 +275,13 @@ class InForce:
             self._legal.pop(path, None)
 
     def _settle(self, at: int, written: Policies) -> None:
-        if self._now == self._legal:
+        """Put the legal versions in force. What is illegal in one file delays no change of another one."""
+        legal = _within(self._legal)
+        if _within(self._now) == legal:
             self._put(at, written)
+        elif legal != self._read_from:
+            self._put(at, self._written.gather(legal))
+        self._read_from = legal
 
     def _put(self, at: int, policies: Policies) -> None:
         if not self._history or policies is not self._history[-1]:
@@ -270,6 +301,11 @@ class InForce:
         return next(
             (found for _, found in judge_step.judge_written(self.policies, written, {path} & OURS)), None
         )
+
+
+def _within(files: Mapping[str, _Version]) -> dict[str, _Version]:
+    """Those of some policy files that are in `policies/`."""
+    return {path: version for path, version in files.items() if path != KT_YAML}
 
 
 def at_fork(line: Policies, fork: Policies) -> Policies:

@@ -24,6 +24,7 @@ from ..storage.commits import Commit
 from ..storage.interface import Entry
 from ..storage.snapshot import GitSnapshot
 from ..storage.trees import FileChange
+from .authors import Authors
 from .commit_contents import CommitContents
 from .findings import Findings, key
 from .judged_line import JudgedLine
@@ -67,6 +68,7 @@ class Releases:
         judged: JudgedLine,
         commits: CommitContents,
         records: KnownRecords,
+        authors: Authors,
         findings: Findings,
         tally: RunCounts,
     ) -> None:
@@ -75,6 +77,7 @@ class Releases:
         self._judged = judged
         self._commits = commits
         self._records = records
+        self._authors = authors
         self._findings = findings
         self._tally = tally
         records.followers.append(self._follow)
@@ -247,7 +250,11 @@ class Releases:
             return
         is_arriving = self._scope.arriving and self._records.base is not None
         made = releasing.ReleaseCommit(
-            commit.email, commit.committed_at, now, self._scope.now if is_arriving else None
+            commit.email,
+            commit.committed_at,
+            now,
+            self._judged.newest,
+            self._scope.now if is_arriving else None,
         )
         found: Iterable[Violation]
         if change.old is None:
@@ -276,7 +283,8 @@ class Releases:
         one = self.usable.get(name) or self._at_any_time(name)
         record = self._commits.contents.state(*one.file).record if one is not None else None
         decided = None
-        believed = name not in self._records.illegal and name not in self._records.waived
+        self._authors.check_those_of(name)
+        believed = self._records.is_believed(name)
         if record is not None and one is not None and believed and not self._is_used(name):
             if layout.release_path(record) != path:
                 return [Violation("release", f"expected it at {layout.release_path(record)}")]

@@ -255,21 +255,27 @@ def _stamp(name: str, last: datetime, actor: Actor) -> datetime:
 class ReleaseCommit:
     """The commit of a release or receipt: its author, its time, and the policies in force before it.
 
-    ``now`` is the judge's clock if the commit is arriving.
+    ``newest`` is the newest time of a commit before it: whoever makes a commit chooses its time, and could choose an
+    early one. ``now`` is the judge's clock if the commit is arriving.
     """
 
     email: str
     committed_at: datetime
     policies: Policies
+    newest: datetime
     now: datetime | None = None
+
+
+#: What is wrong with the release of a record that has no decision to use.
+UNDECIDED = Violation(
+    "release", "expected a decision that legal steps led to, that releases, and for one use"
+)
 
 
 def judge(decided: Decided | None, after: Release, made: ReleaseCommit) -> Iterator[Violation]:
     """The violations of a release. ``decided`` is None if no legal steps led to a decision for one use."""
     if decided is None:
-        yield Violation(
-            "release", "expected a decision that legal steps led to, that releases, and for one use"
-        )
+        yield UNDECIDED
         return
     who = permissions.actor(made.email, after.released_at, made.policies)
     try:
@@ -279,8 +285,8 @@ def judge(decided: Decided | None, after: Release, made: ReleaseCommit) -> Itera
         return
     yield from _differing("release", expected, after)
     yield from _times("release", after.released_at, made)
-    until = decided.until
-    if until is not None and made.committed_at > until:
+    until, tolerance = decided.until, made.policies.settings.claims.clock_tolerance
+    if until is not None and (made.committed_at > until or made.newest - until > tolerance):
         yield Violation("release", f"expected it by {format_time(until)}")
 
 
