@@ -319,7 +319,7 @@ def merged(
 
 
 #: From these numbers on graphs have withdrawals, and decisions for one use.
-DOUBTING, USING = 20_000, 40_000
+DOUBTING, USING, RETURNING = 20_000, 40_000, 100_000
 
 
 def make(seed: int) -> Graph:
@@ -353,6 +353,8 @@ class _Maker:
         self.is_old = random.random() < 0.4
         # In these, decisions are doubted often, and who doubted or asked may take that back. Those before stay as they were.
         self.doubts, self.uses = graph.seed >= DOUBTING, graph.seed >= USING
+        # In these, what was taken back or is late often comes again.
+        self.returns = graph.seed >= RETURNING
         graph.now -= timedelta(days=35) * self.is_old
         main = self.begin()
         if self.is_old:
@@ -500,6 +502,11 @@ class _Maker:
     # --- what is honest, on its branch at least ---
 
     def honest(self, branch: Branch) -> None:
+        if self.returns and self.random.random() < 0.3:
+            self.random.choice((self.replay, self.replay, self.stall, self.lag, self.excuse))(
+                self.branches[0]
+            )
+            return
         if self.uses and self.random.random() < 0.4:
             where = self.branches[0] if self.random.random() < 0.8 else branch
             self.random.choices((self.use, self.answer, self.take_back), (5, 4, 4))[0](where)
@@ -586,9 +593,11 @@ class _Maker:
         )
         self.graph.put(branch, changes, by, text, what=f"takes back the release of {name}")
 
-    def step(self, branch: Branch) -> tuple[dict[str, bytes | None], str, str] | None:
-        """Some legal step: what it changes, by whom, and what it says."""
-        records, policies = self.graph.records(branch), self.graph.policies(branch)
+    def step(
+        self, branch: Branch, policies: Policies | None = None
+    ) -> tuple[dict[str, bytes | None], str, str] | None:
+        """Some step that is legal by the branch's policies, or others: what it changes, by whom, and what it says."""
+        records, policies = self.graph.records(branch), policies or self.graph.policies(branch)
         for _ in range(6):
             who = self.random.choice(PEOPLE)
             one = actor(email(who), self.graph.now, policies)
@@ -1164,6 +1173,88 @@ class _Maker:
             "accepted\n",
             what=f"waives {line[0][:8]} {line[1]}",
         )
+
+    # --- what comes again, or late ---
+
+    def replay(self, branch: Branch) -> None:
+        """What an admin has proposed lands in some other way, is taken back, and then is merged all the same; or some of that."""
+        graph, random = self.graph, self.random
+        side, path = Branch(branch.tip, dict(branch.files)), random.choice((PACK, SETTINGS, ROSTER, ROSTER))
+        old, versions = branch.files.get(path), []
+        for _ in range(random.randint(1, 2)):
+            self.pass_time()
+            by = self.admin() if random.random() < 0.9 else email(self.anybody())
+            graph.put(side, {path: self.content(path)}, by, "policies\n", what=f"proposes {path}")
+            versions.append(side.files[path])
+        lands = random.choice((None, versions[0], versions[-1], self.content(path)))
+        if lands is not None:
+            self.pass_time()
+            graph.put(branch, {path: lands}, self.admin(), "policies again\n", what=f"lands {path}")
+        if random.random() < 0.2:
+            self.merge(side, branch.tip, honest=True)
+        if lands is not None and (old is not None or path == PACK) and random.random() < 0.7:
+            self.pass_time()
+            graph.put(branch, {path: old}, self.admin(), "not so\n", what=f"takes back {path}")
+        if random.random() < 0.4:
+            graph.now += random.choice((timedelta(hours=2), timedelta(days=13), timedelta(days=15)))
+        if random.random() < 0.4:
+            self.legal(branch)
+        self.merge(branch, side.tip, honest=True)
+
+    def content(self, path: str) -> str:
+        """Some version of a policy file."""
+        return {PACK: lambda: self.random.choice(PACKS), SETTINGS: self.settings, ROSTER: self.roster}[path]()
+
+    def stall(self, branch: Branch) -> None:
+        """A policy file is illegal, waived or not, while an admin changes another; then somebody acts by what was before."""
+        graph, random = self.graph, self.random
+        policies = graph.policies(branch)
+        path = random.choice((PACK, SETTINGS, KT_YAML, WAIVERS))
+        text = {KT_YAML: "root: ''\n", WAIVERS: waivers(())}.get(path) or self.content(path)
+        if random.random() < 0.7:
+            graph.put(branch, {path: text}, email(self.anybody()), "tidy up\n", what=f"changes {path}")
+        else:
+            self.damage_policies(branch)
+        for does in (self.waive, self.policy, self.restore, self.waive):
+            self.pass_time()
+            if random.random() < 0.5:
+                does(branch)
+            if does == self.policy and random.random() < 0.7:
+                graph.put(
+                    branch, {ROSTER: self.roster()}, self.admin(), "people\n", what="changes the roster"
+                )
+            if does == self.policy:
+                for known in (policies, None):
+                    self.pass_time()
+                    if (step := self.step(branch, known)) is not None:
+                        graph.put(branch, step[0], email(step[1]), step[2])
+
+    def lag(self, branch: Branch) -> None:
+        """A request or a release waits; when it lands, its commit is dated back, or not."""
+        graph, random = self.graph, self.random
+        side = Branch(branch.tip, dict(branch.files))
+        for _ in range(random.randint(1, 2)):
+            self.pass_time()
+            self.legal(side)
+        graph.now += timedelta(hours=random.choice((1, 3, 13 * 24, 15 * 24, 20 * 24)))
+        self.legal(branch)
+        now, back = graph.now, timedelta(hours=random.choice((0, 0, 2, 3, 14 * 24, 19 * 24)))
+        graph.now -= back
+        if random.random() < 0.5:
+            self.use(branch)
+        self.merge(branch, side.tip, honest=True)
+        graph.now = now
+
+    def excuse(self, branch: Branch) -> None:
+        """A step whose commit says something, true or not; a waiver of that; and the use of what was decided."""
+        graph, random = self.graph, self.random
+        for _ in range(random.randint(1, 3)):
+            self.pass_time()
+            if (step := self.step(branch)) is not None:
+                graph.put(branch, step[0], email(step[1]), self.claimed_message(branch))
+        for does in (self.waive, self.use, self.use):
+            self.pass_time()
+            does(branch)
 
     # --- what is hostile ---
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from hashlib import sha1
+from itertools import pairwise
 from pathlib import Path
 from unicodedata import normalize
 
@@ -588,6 +589,10 @@ class _Replay:
         self.touched: dict[str, list[Found]] = {}
         #: Records of which such an archive holds the use, or held it: what that says of the record is not said.
         self.brushed: set[str] = set()
+        #: The merges by which their authors have acted.
+        self.acted: set[str] = set()
+        #: The newest date up to some commits of the line.
+        self.dates: dict[str, datetime] = {}
 
     # --- the line ---
 
@@ -760,8 +765,16 @@ class _Replay:
             self.unclear_waivers |= then.counting - listed
         while self.accepts(oid, then, listed):
             pass
-        if not then.ill and then.versions == here.policies() and here.sound:
+        legal, now, known = (
+            {path: entry for path, entry in some.items() if path != KT_YAML}
+            for some in (then.versions, here.policies(), was.versions)
+        )
+        if legal == now and here.sound:
             then.force = self.assembled(here)
+        elif legal != known:
+            # No tree has them together, so that nobody can name the one by which he has routed.
+            own = [("40000", b"policies", "f" * 64)]
+            then.force = self.assembled(Snap(own, legal))
 
     def accepts(self, oid: str, then: At, listed: set[Waiver]) -> bool:
         """Take records and policy files as waived that are; whether more waivers count by that."""
@@ -991,6 +1004,8 @@ class _Replay:
                 or self.doubted_unclearly(old, name, then)
             ):
                 then.unclear.add(name)
+            # What is wrong with other commits may be named in several ways, which it notes.
+            self.is_unbelieved(commit, name, then)
             sure = self.sure and name not in then.unclear
             if not sure:
                 then.unclear.add(name)
@@ -1043,12 +1058,29 @@ class _Replay:
             return False
         if old.state(name) != new.state(name) or self.is_doubted(old, name, then):
             return False
+        if self.is_unbelieved(commit, name, then):
+            return False
         who = known_as(commit.email, force.roster)
         user = force.roster.by_id.get(who) if force.roster else None
         may = force.roster is None or (user is not None and {"gateway", "admin"} & {*user.roles})
         tolerance = force.settings.claims.clock_tolerance
+        date = max(commit.at, self.newest(commit.parents[0]) - tolerance)
         rightly = use_rules.is_release(made, record, who, commit.at, landed, tolerance)
+        rightly = rightly and not use_rules.is_late(record, date, landed)
         return bool(may) and path == use_rules.path_of(record) and rightly
+
+    def is_unbelieved(self, commit: Commit, name: str, then: At) -> bool:
+        """Whether something else is wrong with a commit that changed a record, which may be waived."""
+        some = [
+            (oid, parent)
+            for oid, parent in self.plain_ones(self.ancestors[commit.parents[0]])
+            if loose(self.snaps[oid].state(name)) != loose(self.snaps[parent].state(name))
+        ]
+        by = {oid for oid, _ in some}
+        wrong = [one for one in self.found if one.name != name and one.places & by and one not in self.healed]
+        if any(not one.sure or len(one.places) > 1 or self.folds(one.commit, name, then) for one in wrong):
+            then.unclear.add(name)
+        return bool(wrong)
 
     def is_receipt(
         self, commit: Commit, before: use_rules.Release | None, made: use_rules.Release, force: Policies
@@ -1421,6 +1453,7 @@ class _Replay:
                 listed = waivers_in(self.data(self.snaps[commit.oid].files.get(WAIVERS))) or set()
                 for waiver in listed - base.counting - then.counting:
                     self.unclear_waivers.add(waiver)
+        self.acted |= {commit.oid} if acted else set()
         self.ahead(commit, acted, was)
         self.signed(commit, acted or bool(said(commit.message)), self.at.get(fork or "", was))
         if was.force.settings.signatures == "required" and said(commit.message):
@@ -1476,6 +1509,7 @@ class _Replay:
                 acted |= self.merged_policy(commit, path, was, then)
         self.dropped(commit, second, was)
         self.carried_merges(commit, was)
+        self.acted |= {commit.oid} if acted else set()
         # Its date is when what it brings came to the line.
         self.ahead(commit, acted or old.own != new.own, was)
         self.signed(commit, acted or bool(said(commit.message)), was)
@@ -1631,7 +1665,7 @@ class _Replay:
             return faults
         restores = name in was.bad and len(chain) == 1
         if last and last.status == "claimed" and last.claim and last.claim.expires_at and not restores:
-            if commit.at > last.claim.expires_at + tolerance:
+            if self.dated(commit) > last.claim.expires_at + tolerance:
                 faults.append((chain[-1], "time", layout.path_of(last)))
             return faults
         for oid in chain:
@@ -1639,10 +1673,11 @@ class _Replay:
             if record is None:
                 continue
             # What restores proposes nothing.
-            when = commit.at if oid == chain[0] and name in was.bad else record.last_time
-            if when != record.last_time and commit.at - record.last_time > PROPOSALS:
+            date = self.dated(commit)
+            when = date if oid == chain[0] and name in was.bad else record.last_time
+            if when != record.last_time and date - record.last_time > PROPOSALS:
                 self.doubtful.add(oid)
-            if commit.at - when > PROPOSALS:
+            if date - when > PROPOSALS:
                 faults.append((oid, "time", layout.path_of(record)))
         return faults
 
@@ -1698,7 +1733,11 @@ class _Replay:
         entry, steps = new.files.get(path), self.steps_of(path, carried)
         wrong = self.written(commit.oid, path, entry, was, new, carried)
         chains = self.chains(steps, self.snaps[commit.parents[0]].files.get(path), entry)
-        if any(all(self.is_admin(self.commits[oid].email, was.force) for oid in chain) for chain in chains):
+        if any(
+            all(self.is_admin(self.commits[oid].email, was.force) for oid in chain)
+            and not self.is_over(commit, path, chain)
+            for chain in chains
+        ):
             if steps and not all(self.is_proven(self.commits[oid], was.force) for oid in steps):
                 wrong.append(
                     self.report(next(iter(steps)), "unsigned", "queue", places=steps, sure=self.sure)
@@ -1729,6 +1768,43 @@ class _Replay:
             wrong.append(self.report(commit.oid, "unsigned", "queue", sure=self.sure))
         self.write(then, path, entry, wrong)
         return acted
+
+    def is_over(self, commit: Commit, path: str, chain: list[str]) -> bool:
+        """Whether what admins have once made of a policy file is too old for others to merge, or was taken back since."""
+        first, date = commit.parents[0], self.dated(commit)
+        if any(date - self.commits[oid].at > PROPOSALS for oid in chain):
+            return True
+        left, line = self.fork(first, self.commits[chain[0]].parents[0]), self.line(first)
+        since = line[: line.index(left) + 1] if left else line
+        # Of a tree that cannot be read nobody knows what it took back.
+        if not all(self.raw[oid].sound for oid in since[: len(since) if left is None else -1]):
+            return True
+        versions = [self.snaps[oid].files.get(path) for oid in since]
+        gone = {old for new, old in pairwise(versions) if new != old}
+        return bool(gone & {versions[0], *(self.snaps[oid].files.get(path) for oid in chain)})
+
+    def dated(self, commit: Commit) -> datetime:
+        """The date of a merge, which is no earlier than that of anything below it that acted."""
+        before = self.before[commit.oid]
+        return max(commit.at, self.newest(before)) if before else commit.at
+
+    def newest(self, tip: str) -> datetime:
+        """The newest date of a commit that acted up to a commit of the line."""
+        if tip not in self.dates:
+            until = self.now + self.at[tip].force.settings.claims.clock_tolerance
+            some = [self.commits[oid] for oid in self.ancestors[tip]]
+            dates = [
+                one.at for one in some if one.at <= until and (one.oid in self.acted or self.has_acted(one))
+            ]
+            self.dates[tip] = max(dates, default=datetime.min.replace(tzinfo=UTC))
+        return self.dates[tip]
+
+    def has_acted(self, one: Commit) -> bool:
+        if len(one.parents) > 1:
+            return False
+        if not one.parents:
+            return has_store(self.raw[one.oid])
+        return not self.raw[one.oid].sound or self.raw[one.oid].own != self.raw[one.parents[0]].own
 
     def dropped(self, commit: Commit, second: str, was: At) -> None:
         """What the side has and the merge has not, and the line never had."""

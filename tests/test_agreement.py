@@ -135,6 +135,23 @@ def test_they_agree_where_decisions_are_used_as_well(tmp_path: Path, first: int,
     assert found.keys() >= {"archive", "compaction", "merge", "policies", "restore", "tree"}
 
 
+@pytest.mark.parametrize(
+    ("first", "count"),
+    [
+        pytest.param(hostile.RETURNING, 24, id="slice"),
+        *(
+            pytest.param(n, AT_ONCE, id=f"from-{n}", marks=pytest.mark.soak)
+            for n in range(hostile.RETURNING, hostile.RETURNING + 5_000, AT_ONCE)
+        ),
+    ],
+)
+def test_they_agree_where_something_comes_again_or_late(tmp_path: Path, first: int, count: int) -> None:
+    told, found = disagreements([hostile.make(seed) for seed in range(first, first + count)], tmp_path)
+    assert not told, "\n".join(told[:20])
+    assert count * 0.03 < found["clean"] < count * 0.6
+    assert found.keys() >= {"merge", "not_allowed", "policies", "release", "time"}
+
+
 def test_they_agree_on_what_a_campaign_has_found(tmp_path: Path) -> None:
     """Merges of days to come; what waivers and admins excuse after others had damaged it; what a store began with."""
     told, _ = disagreements(
@@ -235,9 +252,10 @@ def is_released(graph: Graph, repository: Path, name: str, records: dict[str, or
         pytest.param(0, 30, id="slice"),
         pytest.param(hostile.DOUBTING + 20, 5, id="doubts"),
         pytest.param(hostile.USING, 8, id="uses"),
+        pytest.param(hostile.RETURNING, 8, id="comes again"),
         *(
             pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak)
-            for start in (0, hostile.DOUBTING, hostile.USING)
+            for start in (0, hostile.DOUBTING, hostile.USING, hostile.RETURNING)
             for n in range(start, start + 1_000, 100)
         ),
     ],
@@ -286,9 +304,10 @@ def told_of_marks(graph: Graph, repository: Path, most: int = 3) -> Iterator[str
         pytest.param(671, 1, id="an archive that was forged"),
         pytest.param(1920, 1, id="a start that cannot be read"),
         pytest.param(hostile.USING, 8, id="uses"),
+        pytest.param(hostile.RETURNING, 8, id="comes again"),
         *(
             pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak)
-            for start in (0, hostile.USING)
+            for start in (0, hostile.USING, hostile.RETURNING)
             for n in range(start, start + 2_000, 100)
         ),
     ],

@@ -72,6 +72,12 @@ def is_release(
     )
 
 
+def is_late(record: Record, at: datetime, landed: datetime) -> bool:
+    """Whether a time is after that in which a decision may be used, which came to the line at some time."""
+    within, end = record.requires.valid_for, record.resolution
+    return within is not None and end is not None and at > max(landed, end.resolved_at) + within
+
+
 def is_receipt(
     old: Release, new: Release, who: str, at: datetime, tolerance: timedelta, *, is_mine: bool, is_admin: bool
 ) -> bool:

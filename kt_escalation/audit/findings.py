@@ -61,6 +61,7 @@ class Findings:
     def drop(self, keys: Container[tuple[str, str, str]]) -> None:
         """Remove violations, by rule, commit and path."""
         for told in (self.found, self.earlier):
+            self.healed.update(key(found) for found in told if (found.rule, found.commit, found.path) in keys)
             told[:] = [found for found in told if (found.rule, found.commit, found.path) not in keys]
 
     @property
