@@ -1077,7 +1077,15 @@ class _Replay:
             if loose(self.snaps[oid].state(name)) != loose(self.snaps[parent].state(name))
         ]
         by = {oid for oid, _ in some}
-        wrong = [one for one in self.found if one.name != name and one.places & by and one not in self.healed]
+        # What is only said, or lies beside it, says nothing about it.
+        wrong = [
+            one
+            for one in self.found
+            if one.name != name
+            and one.places & by
+            and one not in self.healed
+            and one.rule not in ("message", "foreign")
+        ]
         if any(not one.sure or len(one.places) > 1 or self.folds(one.commit, name, then) for one in wrong):
             then.unclear.add(name)
         return bool(wrong)

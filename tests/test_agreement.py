@@ -20,7 +20,7 @@ import oracle
 import pytest
 import use_rules
 from counts import examples
-from hostile import PACK, Branch, Graph
+from hostile import PACK, ROSTER, Branch, Graph, roster
 from hypothesis import HealthCheck, given, settings
 from lab import git
 from tale import Tale
@@ -553,8 +553,9 @@ def a_carried_merge_says_what_none_of_its_commits_did(tale: Tale) -> None:
     tale.merge(tale.main, other.tip, "bob")
 
 
-def for_one_use(tale: Tale) -> None:
-    tale.put(tale.main, {"policies/settings.yaml": "rules: [{single_use: true}]\n"}, "boss")
+def for_one_use(tale: Tale, more: str = "") -> None:
+    rules = f"rules:\n  - single_use: true\n{more}"
+    tale.put(tale.main, {"policies/settings.yaml": rules}, "boss")
 
 
 def a_release_that_was_taken_back_is_followed_by_a_legal_one(tale: Tale) -> None:
@@ -672,9 +673,69 @@ def a_record_is_restored_whose_release_was_deleted(tale: Tale) -> None:
     tale.put(tale.main, {path: file}, "boss")
 
 
+def a_late_proposal_is_merged_by_a_commit_that_is_dated_back(tale: Tale) -> None:
+    side = tale.side()
+    tale.decided(branch=side)
+    in_time = tale.graph.now + timedelta(days=1)
+    tale.later(20)
+    tale.does(tale.main, "gw", "raise", "esc_r2")
+    tale.merge(tale.main, side.tip, "bob", at=in_time)
+
+
+def a_late_release_is_dated_back(tale: Tale) -> None:
+    for_one_use(tale, "    valid_for: 1h\n")
+    tale.decided()
+    now = tale.graph.now
+    tale.later(1)
+    tale.does(tale.main, "gw", "raise", "esc_r2")
+    tale.graph.now = now
+    tale.releases(tale.main)
+    tale.later(2)
+
+
+def a_decision_is_used_whose_commit_says_what_a_waiver_accepts(tale: Tale) -> None:
+    for_one_use(tale)
+    for by, what in (("gw", "raise"), ("alice", "claim")):
+        tale.does(tale.main, by, what)
+    bad = tale.does(tale.main, "alice", "approved", message="kt: resolve esc_r1 as denied\n")
+    listed = hostile.waivers([(bad, "message", "queue")])
+    tale.put(tale.main, {"policies/waivers.yaml": listed}, "boss")
+    tale.releases(tale.main)
+
+
+def what_an_admin_took_back_is_merged_by_an_admin(tale: Tale) -> None:
+    _taken_back_and_merged(tale, "boss")
+
+
+def what_an_admin_took_back_is_merged_by_somebody(tale: Tale) -> None:
+    _taken_back_and_merged(tale, "bob")
+
+
+def _taken_back_and_merged(tale: Tale, who: str) -> None:
+    side, old = tale.side(), tale.main.files[ROSTER]
+    tale.put(side, {ROSTER: roster("alice", "boss")}, "boss")
+    tale.put(tale.main, {ROSTER: side.files[ROSTER]}, "boss", "the same, in other words\n")
+    tale.put(tale.main, {ROSTER: old}, "boss")
+    tale.merge(tale.main, side.tip, who)
+
+
+def what_was_squashed_goes_on_and_is_merged_by_somebody(tale: Tale) -> None:
+    side = tale.side()
+    tale.put(side, {ROSTER: roster("alice", "bob", "boss")}, "boss")
+    tale.put(tale.main, {ROSTER: side.files[ROSTER]}, "boss", "squashed\n")
+    tale.put(side, {ROSTER: roster("alice", "boss")}, "boss")
+    tale.merge(tale.main, side.tip, "bob")
+
+
 @pytest.mark.parametrize(
     ("tell", "rules", "released"),
     [
+        (a_late_proposal_is_merged_by_a_commit_that_is_dated_back, {"time"}, False),
+        (a_late_release_is_dated_back, {"release"}, False),
+        (a_decision_is_used_whose_commit_says_what_a_waiver_accepts, set(), None),
+        (what_an_admin_took_back_is_merged_by_an_admin, set(), None),
+        (what_an_admin_took_back_is_merged_by_somebody, {"policies"}, None),
+        (what_was_squashed_goes_on_and_is_merged_by_somebody, set(), None),
         (a_release_that_was_taken_back_is_followed_by_a_legal_one, {"release"}, True),
         (a_release_is_left_out_where_it_is_carried, {"release"}, True),
         (a_decision_is_used_that_was_open_when_the_store_began, set(), True),

@@ -477,6 +477,72 @@ def policies_by_an_admin_of_the_side_branch_alone(forge: Forge) -> None:
     approved(forge)
 
 
+def _proposed(forge: Forge, roster: str, **when: int) -> str:
+    """A commit of an admin's on a side branch, now or earlier."""
+    at = datetime.now(UTC) - timedelta(**when)
+    tree = tree_with(forge, forge.tip(), {ROSTER_FILE: roster})
+    main, made = forge.tip(), committed(forge, tree, "boss", seconds=int(at.timestamp()))
+    forge.git("reset", "--quiet", "--hard", main)
+    return made
+
+
+@attack("policies", "the branch has taken back such a change", victim="esc_one")
+def policies_that_an_admin_amended_and_took_back_are_merged_as_they_were(forge: Forge) -> None:
+    once = _proposed(forge, MALLORY)
+    for roster, words in ((MALLORY, "a new admin"), (ROSTER, "who was none")):
+        forge.write(ROSTER_FILE, roster)
+        forge.commit("boss", words)
+    merged(forge, forge.tip(), once, "mallory", {})
+    approved(forge)
+
+
+@attack("policies", "the branch has taken back such a change", victim="esc_one")
+def policies_that_an_admin_corrected_and_took_back_are_merged_as_they_were(forge: Forge) -> None:
+    once = _proposed(forge, MALLORY)
+    for roster, words in ((f"{MALLORY}# of the legal team\n", "a new admin"), (ROSTER, "who was none")):
+        forge.write(ROSTER_FILE, roster)
+        forge.commit("boss", words)
+    merged(forge, forge.tip(), once, "mallory", {})
+    approved(forge)
+
+
+@attack("policies", "expected it to be merged within 14d", victim="esc_one")
+def policies_that_an_admin_proposed_long_ago_are_merged_by_somebody(forge: Forge) -> None:
+    once = _proposed(forge, MALLORY, days=15)
+    forge.kt("bob", "note", "--id", "esc_two", "--text", "meanwhile")
+    merged(forge, forge.tip(), once, "mallory", {ROSTER_FILE: MALLORY, TWO: forge.read(TWO)})
+    approved(forge)
+
+
+def _dismissed_beside(forge: Forge, path: str, text: str | None) -> None:
+    """Bob changes a policy file, which the admin accepts; then bob is dismissed, and approves."""
+    made = decision(forge, "bob")
+    committed(forge, tree_with(forge, forge.tip(), {path: text}), "bob")
+    waived(forge, "boss", (forge.tip(), "policies", path))
+    forge.write(ROSTER_FILE, ROSTER.replace("[alice, bob]", "[alice]"))
+    forge.commit("boss", "bob has left the team")
+    committed(forge, tree_with(forge, forge.tip(), made), "bob")
+
+
+@attack("not_allowed", victim="esc_one")
+def a_dismissal_beside_a_root_file_of_somebody_elses(forge: Forge) -> None:
+    _dismissed_beside(forge, ".kt.yaml", "root: ''\n")
+
+
+@attack("not_allowed", victim="esc_one")
+def a_dismissal_beside_settings_that_were_removed(forge: Forge) -> None:
+    _dismissed_beside(forge, SETTINGS_FILE, None)
+
+
+@attack("not_allowed", victim="esc_one")
+def a_dismissal_beside_a_pack_that_nobody_accepts(forge: Forge) -> None:
+    made = decision(forge, "bob")
+    committed(forge, tree_with(forge, forge.tip(), {"policies/zzz.yaml": "pack: {enabled: false}\n"}), "bob")
+    forge.write(ROSTER_FILE, ROSTER.replace("[alice, bob]", "[alice]"))
+    forge.commit("boss", "bob has left the team")
+    committed(forge, tree_with(forge, forge.tip(), made), "bob")
+
+
 @attack("policies", victim="esc_one")
 def a_waiver_of_seven_digits(forge: Forge) -> None:
     approved(forge)

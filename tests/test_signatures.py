@@ -13,7 +13,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from forge import ROSTER, SETTINGS, Forge, assert_refused, key_of, push, rules_of, serve, side, sign_as, waive
+from forge import (
+    ROSTER,
+    SETTINGS,
+    Forge,
+    assert_refused,
+    key_of,
+    later,
+    push,
+    rules_of,
+    serve,
+    side,
+    sign_as,
+    waive,
+)
 from lab import git, kt
 from pages import as_printed
 
@@ -54,6 +67,48 @@ def test_what_is_not_signed_is_a_violation_where_it_must_be(signed: Forge) -> No
     signed.git("config", "commit.gpgsign", "false")
     signed.kt("alice", "claim", "--id", "esc_one")
     assert_refused(signed, server, "unsigned")
+
+
+@pytest.mark.parametrize("which", ["claim", "resolve", "both"])
+@pytest.mark.parametrize("carried", [False, True], ids=["plain", "merged"])
+def test_a_decision_with_an_unsigned_step_is_not_used_even_if_that_is_waived(
+    signed: Forge, which: str, carried: bool
+) -> None:
+    """A waiver accepts that history is as it is. So says `wait`, and so does whoever judges the release."""
+    signed.edit(
+        "policies/settings.yaml", ("rules:\n", "rules:\n  - {match: {severity: low}, single_use: true}\n")
+    )
+    signed.commit("boss", "decisions for one use")
+    signed.kt("boss", "raise", "--request-id", "once", "--reason-code", "a.b", "--severity", "low")
+    if carried:
+        signed.git("switch", "--quiet", "-c", "request")
+    accepted = []
+    for action, more in (("claim", ()), ("resolve", ("--outcome", "approved", "--reason", "ok"))):
+        sign_as(signed, "alice")
+        if which in (action, "both"):
+            signed.git("config", "commit.gpgsign", "false")
+        signed.kt("alice", action, "--id", "esc_once", *more)
+        accepted += [signed.tip()] if which in (action, "both") else []
+    sign_as(signed, "boss")
+    if carried:
+        signed.git("switch", "--quiet", "main")
+        signed.git("merge", "--quiet", "--no-ff", "-m", "Merge", "request", who="boss")
+    found = kt("verify", "--afresh", "--json", cwd=signed.path).json["violations"]
+    assert {(one["commit"], one["rule"]) for one in found} == {(oid, "unsigned") for oid in accepted}
+    waive(signed, *((one["commit"], one["rule"], one["path"]) for one in found))
+    signed.commit("boss", "so be it")
+    assert rules_of(signed) == []
+    assert kt("wait", "--id", "esc_once", "--json", cwd=signed.path).code == 6
+    record = kt("get", "--id", "esc_once", "--json", cwd=signed.path).json["escalation"]
+    resolved, now = record["resolution"]["resolved_at"], later()
+    signed.write(
+        signed.resolved("once").replace("resolved", "released", 1),
+        f'schema_version: 2\nescalation_id: esc_once\noutcome: approved\nresolved_at: "{resolved}"\n'
+        f'release_id: r1\nreleased_by: boss\nreleased_at: "{now}"\n',
+    )
+    server = serve(signed)
+    signed.commit("boss", "use it")
+    assert_refused(signed, server, "release", "a decision that legal steps led to")
 
 
 def test_a_missing_signature_that_is_waived_is_accepted_by_every_run(signed: Forge) -> None:

@@ -17,6 +17,10 @@ from .record_files import RecordChanges, State, by_record
 from .scope import Scope
 
 
+# What is only said, or lies beside a record, says nothing about the record.
+_BESIDE = frozenset({"message", "foreign"})
+
+
 class KnownRecords:
     """Keeps the facts about records that the judge needs along the line."""
 
@@ -87,11 +91,10 @@ class KnownRecords:
 
     def doubt(self, commit: Commit, names: Iterable[str]) -> None:
         """Note for some records what else is wrong with a commit that changed them."""
-        wrong = self._findings.of.get(commit.oid)
+        wrong = [found for found in self._findings.of.get(commit.oid, ()) if found.rule not in _BESIDE]
         for name in names if wrong else ():
-            self.doubted.setdefault(name, set()).update(
-                key(found) for found in wrong or () if found.escalation_id != name
-            )
+            others = {key(found) for found in wrong if found.escalation_id != name}
+            self.doubted[name] = self.doubted.get(name, set()) | others
 
     def is_believed(self, name: str) -> bool:
         """Whether legal steps led to a record's state, and nothing else is wrong with their commits, waived or not."""
