@@ -1706,6 +1706,25 @@ def test_a_cherry_pick_of_what_is_merged_later(forge: Forge, server: Path) -> No
     assert_legal(forge, server)
 
 
+@pytest.mark.parametrize("who", ["boss", "alice"])
+def test_a_branch_that_was_begun_on_what_an_admin_took_back(forge: Forge, server: Path, who: str) -> None:
+    """An admin merges it as it is, and thereby approves; somebody else leaves it out."""
+    once = _proposed(forge, MALLORY)
+    forge.git("switch", "--quiet", "-c", "work", once)
+    work = committed(forge, tree_with(forge, once, {"src/work.py": "x\n"}), "alice")
+    forge.git("switch", "--quiet", "main")
+    for roster in (MALLORY, ROSTER):
+        forge.write(ROSTER_FILE, roster)
+        forge.commit("boss", "enrolled, and not")
+    merge(forge, "-m", "Merge", work, who=who)
+    if who != "boss":
+        assert rules_of(forge) == ["policies"]
+        # The line of docs/pull-requests.md.
+        forge.git("checkout", "--quiet", "HEAD^", "--", "policies")
+        forge.git("commit", "--quiet", "--amend", "--no-edit", who=who)
+    assert_legal(forge, server)
+
+
 def test_a_squash_that_is_merged_again(forge: Forge, server: Path) -> None:
     side = _side(forge, "bob")
     forge.kt("alice", "note", "--id", "esc_two", "--text", "meanwhile")
