@@ -43,6 +43,7 @@ class LineStates:
     _unread: dict[str, list[str]] = field(default_factory=dict, init=False)
     # The commits that cannot be compared, so that each may have made any state; how many are in ``_made``.
     _unsound: list[str] = field(default_factory=list, init=False)
+    _newest_unsound: int = field(default=-1, init=False)
     _asked: dict[str, int] = field(default_factory=dict, init=False)
 
     def had(self, key: str, wanted: Files, tip: str, since: str | None) -> bool:
@@ -66,7 +67,7 @@ class LineStates:
         lowest = self._lines.depth(since) if since is not None else -1
         self._read(tip, lowest)
         newest = self._left.get(path, {}).get(contents_of(version), -1)
-        return max([newest, *map(self._lines.depth, self._unsound)]) > lowest
+        return max(newest, self._newest_unsound) > lowest
 
     def at(self, commit: str, key: str) -> Files:
         """The files of a record, or the version of another file, at a commit."""
@@ -101,6 +102,7 @@ class LineStates:
         for commit, difference in zip(commits, self._commits.differences(trees), strict=True):
             if difference.unsound:
                 self._unsound.append(commit)
+                self._newest_unsound = max(self._newest_unsound, self._lines.depth(commit))
             for name in by_record(difference.changes):
                 self._unread.setdefault(name, []).append(commit)
             for change in difference.changes:
