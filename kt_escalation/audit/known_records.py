@@ -16,7 +16,6 @@ from .mark import ViolationKey
 from .record_files import RecordChanges, State, by_record
 from .scope import Scope
 
-
 # What is only said, or lies beside a record, says nothing about the record.
 _BESIDE = frozenset({"message", "foreign"})
 
