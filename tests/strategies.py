@@ -21,6 +21,7 @@ from kt_escalation.model.record import (
     Route,
 )
 from kt_escalation.model.text import is_hidden
+from kt_escalation.model.times import FIRST_YEAR, LAST_YEAR
 from kt_escalation.model.vocabulary import (
     CATEGORIES,
     MAX_DIGITS,
@@ -99,7 +100,8 @@ def lines(max_size: int = 60) -> st.SearchStrategy[str]:
 
 def times() -> st.SearchStrategy[datetime]:
     """Any time that a record can hold."""
-    return st.datetimes(timezones=st.just(UTC)).map(
+    first, last = datetime(FIRST_YEAR, 1, 1), datetime(LAST_YEAR, 12, 31, 23, 59, 59)
+    return st.datetimes(first, last, timezones=st.just(UTC)).map(
         lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000)
     )
 

@@ -64,7 +64,7 @@ def as_git_reads(repository: Path, oids: list[str]) -> dict[str, list[str | int]
     found: dict[str, list[str | int]] = {}
     for oid, rest in re.findall(r"\x01([0-9a-f]{40})\n(.*?)\x01\n", os.fsdecode(done.stdout), re.DOTALL):
         *texts, seconds, message = rest.split("\n", 6)
-        found[oid] = [*texts, min(max(int(seconds or 0), 0), 253_402_300_799), message]
+        found[oid] = [*texts, min(max(int(seconds or 0), 0), 221_845_391_999), message]
     return found
 
 

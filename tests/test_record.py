@@ -49,8 +49,8 @@ A file is one YAML document in UTF-8, of at most {MAX_BYTES // 1024} KiB and {MA
 value are left out. There is one way to write each content, so a diff shows exactly what changed. `true`, `false`, `null`,
 whole numbers and decimal fractions are what they look like. Everything else is text, also `no`, `on`, `0777` and
 `12:30:45`; kt quotes a text that another reader could take for something else. Anchors, aliases, tags, repeated keys and
-keys that are not in these tables are refused. Times are RFC 3339 in UTC with milliseconds; durations are `90s`, `15m`, `2h`
-or `7d`.
+keys that are not in these tables are refused. Times are RFC 3339 in UTC with milliseconds, from 1970 to 8999; durations are
+`90s`, `15m`, `2h` or `7d`, up to `36500d`.
 
 When you `raise`, you may leave out the keys that raising sets: `schema_version`, `escalation_id`, `status`, `created_at`,
 `raised_at`, `raised_by`, `queued_at`, `route`, `requires`. `claim`, `reviews`, `notes` and `resolution` are refused.

@@ -24,8 +24,8 @@ from .record_files import QUEUE_FILES, Contents, RecordChanges, State
 #: The ids of an archive and of the file of ids beside it.
 ArchiveFiles = tuple[str, str]
 
-#: Earlier than any commit.
-LONG_AGO = datetime.min.replace(tzinfo=UTC)
+#: No commit is read as earlier (`git.commit.moment`).
+LONG_AGO = datetime.fromtimestamp(0, UTC)
 # The stores of so many commits are kept: of a merge, its parents, and their fork.
 _SNAPSHOTS_KEPT = 4
 # The files beside records of so many root trees are remembered.

@@ -17,7 +17,7 @@ from ..storage.commits import Commit
 from ..storage.interface import Progress
 from ..storage.trees import Difference, FileChange, Trees
 from . import messages
-from .commit_contents import LONG_AGO, SideCommit, refused
+from .commit_contents import SideCommit, refused
 from .line import Lines
 from .mark import Mark
 from .merge import Merging
@@ -87,7 +87,7 @@ class Judge:
             self._store.root,
             self._judged.sound,
             self.policies.mark(self._judged.commits),
-            newest.timestamp() if newest > LONG_AGO else 0.0,
+            newest.timestamp(),
             tuple(sorted(self._parts.start.named)),
             dict(self.commits.read_as),
             {name: state.file if state else None for name, state in known.illegal.items()},

@@ -86,7 +86,7 @@ class Mark:
     @property
     def newest_at(self) -> datetime:
         """The newest date of a commit that acted."""
-        return datetime.fromtimestamp(self.newest, UTC) if self.newest else datetime.min.replace(tzinfo=UTC)
+        return datetime.fromtimestamp(self.newest, UTC)
 
     @property
     def unexcused(self) -> list[Violation]:

@@ -98,12 +98,9 @@ def _first_day(newest: datetime, eras: Sequence[Settings]) -> datetime | None:
     spans = [rule.valid_for for one in eras for rule in one.rules if rule.single_use and rule.valid_for]
     if not spans:
         return None
-    try:
-        # A decision may have been made long before a merge brought it.
-        late = max(one.claims.proposals + one.claims.clock_tolerance for one in eras) + KEPT_FOR
-        return newest - max(spans) - late
-    except OverflowError:
-        return LONG_AGO
+    # A decision may have been made long before a merge brought it.
+    late = max(one.claims.proposals + one.claims.clock_tolerance for one in eras) + KEPT_FOR
+    return newest - max(spans) - late
 
 
 def _usable(

@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from ..model.times import LAST_SECOND
 from .objects import NAMES
 
 #: The mode of the side of a change that has no file.
@@ -34,8 +35,6 @@ _PLAIN = re.compile(
 )
 _ABOVE = re.compile(rb"tree [0-9a-fA-F]{40,64}\n(?:parent [0-9a-fA-F]{40,64}\n)*")
 _TIME = re.compile(rb"^committer [^\n]*> (\d{1,18})", re.MULTILINE)
-# The end of the year 9999, in seconds since 1970.
-_LAST_SECOND = 253_402_300_799
 _DIGITS = 18
 
 
@@ -82,7 +81,7 @@ def plain_commit(oid: str, data: bytes) -> tuple[Commit, bool] | None:
     if found is None or "\0" in text:
         return None
     tree, above, author, email, committer, seconds, more = found.groups()
-    when = datetime.fromtimestamp(min(int(seconds), _LAST_SECOND), UTC)
+    when = datetime.fromtimestamp(min(int(seconds), LAST_SECOND), UTC)
     parents, message = tuple(above.split()[1::2]), text[found.end() :]
     commit = Commit(oid, parents, tree, author, email, committer, when, message)
     return commit, "gpgsig" in more and is_signed(data)
@@ -131,7 +130,7 @@ def is_signed(data: bytes) -> bool:
 
 
 def moment(seconds: str) -> datetime:
-    """A committer's time as a valid time. In a raw commit it can be missing, or a number of any length."""
+    """A committer's time as a time that a store may have. In a raw commit it can be missing, or a number of any length."""
     # Python refuses to read numbers of thousands of digits.
-    number = int(seconds or 0) if len(seconds) <= _DIGITS else _LAST_SECOND
-    return datetime.fromtimestamp(min(max(number, 0), _LAST_SECOND), UTC)
+    number = int(seconds or 0) if len(seconds) <= _DIGITS else LAST_SECOND
+    return datetime.fromtimestamp(min(max(number, 0), LAST_SECOND), UTC)

@@ -14,7 +14,7 @@ from . import digests, forms
 from .edit_schema import check_schema
 from .json_value import check_json
 from .text import has_hidden
-from .times import format_duration, format_time, parse_duration, parse_time
+from .times import format_duration, format_time, in_store, parse_duration, parse_time
 from .value import Constraint, ListOf, Value, between, form, length, plain
 from .vocabulary import (
     AMENDING,
@@ -92,7 +92,14 @@ _TEXT, _LINE = Constraint(_said), Constraint(_one_line)
 
 Time = Annotated[
     datetime,
-    Constraint(_parse_time, before=True, write=format_time, json={"type": "string", "format": "date-time"}),
+    Constraint(
+        _parse_time,
+        before=True,
+        write=format_time,
+        # From 1970 to 8999; `times.in_store` checks it.
+        json={"type": "string", "format": "date-time", "pattern": "^(19[7-9]|[2-8][0-9]{2})[0-9]-"},
+    ),
+    Constraint(in_store),
 ]
 Duration = Annotated[
     timedelta,

@@ -14,6 +14,11 @@ _CANONICAL = re.compile(CANONICAL_TIME, re.ASCII)
 _IN_TEXT = re.compile(rf"(?<![\w.:-])({CANONICAL_TIME})(?!\w)", re.ASCII)
 _DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+#: The first and the last year of a time in a store. No sum of such a time and some of the longest durations that a store
+#: may have (`vocabulary.LONGEST`) is outside of what Python can hold, so the rules need not ask.
+FIRST_YEAR, LAST_YEAR = 1970, 8999
+#: The last second of the last year, in seconds since 1970.
+LAST_SECOND = int(datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC).timestamp()) - 1
 
 
 def parse_time(text: str) -> datetime:
@@ -43,6 +48,13 @@ def parse_time(text: str) -> datetime:
         return local - sign * timedelta(hours=hours, minutes=minutes)
     except (ValueError, OverflowError):
         raise ValueError(f"{text[:40]!r} is not a time that exists") from None
+
+
+def in_store(moment: datetime) -> datetime:
+    """The same time if a store may have it. Raises ValueError for one before 1970 or after 8999."""
+    if FIRST_YEAR <= moment.year <= LAST_YEAR:
+        return moment
+    raise ValueError(f"{format_time(moment)!r} is not a time from {FIRST_YEAR} to {LAST_YEAR}")
 
 
 def format_time(moment: datetime) -> str:

@@ -56,10 +56,7 @@ class Decided:
         end, within = self.record.resolution, self.record.requires.valid_for
         if end is None or within is None:
             return None
-        try:
-            return max(end.resolved_at, self.landed) + within
-        except OverflowError:
-            return None
+        return max(end.resolved_at, self.landed) + within
 
 
 def require_releasing(record: Record) -> None:

@@ -29,7 +29,7 @@ from . import atomic_file, clone_key
 #: The version of the file's content. Increase it with every change of what a blob is cached as: the keys of `RecordSummary`
 #: and how they are computed, the keys and plain values of a record, the reasons why a blob is not a record, or the
 #: format of this file. `tests/test_cache.py` compares it with what is read from a set of samples.
-VERSION = 5
+VERSION = 6
 
 #: How many records one segment holds.
 AT_ONCE = 500

@@ -18,7 +18,7 @@ from typing import Any, get_args
 
 from ..model import canonical
 from ..model.record import Action, Claim, Note, Record, Requires, Resolution, Review, Route, Time
-from ..model.times import CANONICAL_TIME
+from ..model.times import CANONICAL_TIME, in_store
 from ..model.value import Check, Value, checker, hints, plain
 from .canonical_parser import WORDS, NotCanonical, pair, unquoted
 
@@ -238,7 +238,7 @@ def _time(written: str) -> datetime:
     """The time in quotes. There is only one way to write it, so it need not be written again."""
     if not _TIME.fullmatch(written):
         raise NotCanonical
-    return datetime.fromisoformat(written[1:-1])
+    return in_store(datetime.fromisoformat(written[1:-1]))
 
 
 def _text(written: str) -> str | None:
