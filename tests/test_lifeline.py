@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from lab import Ran, git, kt
 
 from kt_escalation import Store
 from kt_escalation.git.repository import Repository
+from kt_escalation.model import canonical
+from kt_escalation.model.release import Release
+from kt_escalation.model.times import to_millis
+from kt_escalation.storage import layout, yaml_text
 
 
 def waited(forge: Forge, name: str = "esc_one") -> Ran:
@@ -84,10 +89,79 @@ def test_what_was_imported_already_resolved_is_not_released_and_what_was_open_is
     forge.commit("boss", "import")
     git("branch", "--quiet", "--force", "main", cwd=forge.path)
     git("switch", "--quiet", "main", cwd=forge.path)
-    assert_not_released(forge, "imported already resolved", "nobody can prove")
+    told = "raise the request again under another request id, or reopen this one"
+    assert_not_released(forge, "imported already resolved", "nobody can prove", told)
     forge.kt("alice", "claim", "--id", "esc_two")
     forge.kt("alice", "resolve", "--id", "esc_two", "--outcome", "denied", "--reason", "no")
     assert waited(forge, "esc_two").code == 1
+
+
+#: What is done with an escalation that two have to approve, step by step, and whether a store that begins there can prove
+#: its decision.
+LIFE = (
+    (("gw", "raise", "--request-id", "four", "--reason-code", "tool.two"), True),
+    (("alice", "claim", "--id", "esc_four"), True),
+    (("alice", "resolve", "--id", "esc_four", "--outcome", "approved", "--reason", "ok"), False),
+    (("bob", "claim", "--id", "esc_four"), False),
+    (("bob", "resolve", "--id", "esc_four", "--outcome", "approved", "--reason", "ok"), False),
+)
+
+
+@pytest.mark.parametrize("single_use", [False, True])
+@pytest.mark.parametrize("begins", range(1, len(LIFE) + 1))
+def test_a_store_that_begins_with_a_review_releases_nothing_by_it(
+    forge: Forge, begins: int, single_use: bool
+) -> None:
+    rules = (
+        f"  - match: {{reason_code: tool.two}}\n    approvals: 2\n    single_use: {str(single_use).lower()}\n"
+    )
+    forge.write("policies/settings.yaml", f"{SETTINGS}{rules}")
+    forge.commit("boss")
+    for (who, *command), _ in LIFE[:begins]:
+        forge.kt(who, *command)
+    forge.git("switch", "--quiet", "--orphan", "new")
+    git("checkout", "main", "--", ".", cwd=forge.path)
+    forge.commit("boss", "import")
+    git("branch", "--quiet", "--force", "main", cwd=forge.path)
+    git("switch", "--quiet", "main", cwd=forge.path)
+    for (who, *command), _ in LIFE[begins:]:
+        forge.kt(who, *command)
+    verified = kt("verify", "--json", cwd=forge.path)
+    assert verified.json["violations"] == []
+    assert verified.json["imported"] == 4
+    asked = ("release", "--id", "esc_four") if single_use else ("wait", "--id", "esc_four")
+    _, is_proven = LIFE[begins - 1]
+    ran = kt(*asked, "--json", cwd=forge.path, env=identity("gw"))
+    if is_proven:
+        assert ran.code == 0, ran.err
+        return
+    assert_not_released(forge, "resolved or reviewed", "under another request id, or reopen", name="esc_four")
+    assert ran.code == 6
+    assert ran.error["code"] == "illegal_record"
+    if single_use:
+        release_by_hand(forge)
+        [found] = kt("verify", "--json", cwd=forge.path).json["violations"]
+        assert found["rule"] == "release"
+    # What it says is done as it says it.
+    forge.kt("boss", "reopen", "--id", "esc_four", "--reason", "decide it here")
+    again = kt("list", "--json", cwd=forge.path).json["escalations"][-1]["escalation_id"]
+    assert kt("claim", "--id", again, cwd=forge.path, env=identity("alice")).code == 3
+
+
+def release_by_hand(forge: Forge) -> None:
+    """Write the release of a decision that kt would not write."""
+    record = yaml_text.loads(forge.read(forge.resolved("four")).encode())
+    assert record.resolution
+    made = Release(
+        escalation_id="esc_four",
+        outcome="approved",
+        resolved_at=record.resolution.resolved_at,
+        release_id="T.1",
+        released_by="gw",
+        released_at=to_millis(datetime.now(UTC)),
+    )
+    forge.write(layout.release_path(record), canonical.dumps_value(made))
+    forge.commit("gw")
 
 
 def test_what_a_second_beginning_brings_is_not_released(forge: Forge) -> None:

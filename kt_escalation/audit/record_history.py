@@ -15,7 +15,7 @@ from . import arrivals, milestones
 from .findings import key
 from .mark import Mark, remember, remembered
 from .record_files import State
-from .releases import reopening_in
+from .releases import is_decided, reopening_in
 from .report import Report, reported, violation_line
 from .run import History, Run
 from .scope import Scope
@@ -25,6 +25,10 @@ from .verify import FULL, require_history
 #: with each step signed. Their runs looked at all records.
 WAITED, SIGNED = "judged", "judged-signed"
 # Its state is legal, so there is nothing to restore.
+_IMPORTED = (
+    "release nothing; raise the request again under another request id, or reopen this one with "
+    "`kt escalation reopen`, and let it be decided here"
+)
 _UNSIGNED = "release nothing; raise the request again under another id, and let it be decided in signed steps"
 # Up to this many new commits are looked at one by one before git is asked.
 _NEAR = 32
@@ -61,7 +65,15 @@ class Wanted:
         """Its id."""
         return self.origins[0]
 
-    def illegal(self, problem: str, *, commit: str = "", rule: str = "", path: str = "") -> IllegalRecord:
+    def illegal(
+        self,
+        problem: str,
+        *,
+        commit: str = "",
+        rule: str = "",
+        path: str = "",
+        hint: str = IllegalRecord.hint,
+    ) -> IllegalRecord:
         """The error for a record that cannot be proved, with the commit, the rule and the file."""
         return IllegalRecord(
             escalation_id=self.name,
@@ -69,7 +81,7 @@ class Wanted:
             problem=problem,
             commit=commit,
             rule=rule,
-            hint=_UNSIGNED if rule == "unsigned" else IllegalRecord.hint,
+            hint=_UNSIGNED if rule == "unsigned" else hint,
         )
 
     def breaks(self, violation: Violation, more: str = "") -> IllegalRecord:
@@ -219,12 +231,13 @@ def _proven(wanted: Wanted, run: Run, report: Report, others: Collection[str]) -
         return wanted.illegal(f"no legal step led to the content of {wanted.path}")
     if name in judge.releases.illegal:
         return wanted.illegal(f"no legal step led to what is left of the release of {name}")
+    began = judge.commits.snapshot(judge.start) if judge.start else None
+    if began is not None and is_decided(began, name):
+        problem = "it was imported already resolved or reviewed, and nobody can prove how that came about"
+        return wanted.illegal(problem, commit=judge.start or "", hint=_IMPORTED)
     for one in wanted.ids:
         states = judge.records.legal.get(one, ())
         there = judge.commits.standing(revision, one)
-        if one == name and one in judge.records.imported and (not states or _is_standing(states[0], there)):
-            problem = "it was imported already resolved, and nobody can prove how that came about"
-            return wanted.illegal(problem, commit=judge.start or "")
         # The record that is released must be the one that was judged, to the last byte.
         if (states or one not in judge.records.imported) and not _is_standing(
             states[-1] if states else None, there

@@ -103,7 +103,7 @@ class Releases:
             return
         if self._scope.keeps or self._scope.only is not None:
             self._records.landed.setdefault(name, arrived)
-        if record.requires.single_use and end.outcome in RELEASING:
+        if record.requires.single_use and end.outcome in RELEASING and not self._is_imported(name):
             self.usable.setdefault(name, _Usable(state.file, arrived, Decided(record, arrived).until))
 
     def resume(
@@ -140,8 +140,7 @@ class Releases:
         The decisions of the store's first commit cannot be proved. Of a record that was illegal at the mark, the last
         legal state counts.
         """
-        began = self._began()
-        if began is not None and is_decided(began, name):
+        if self._is_imported(name):
             return None
         record, oid = self._at_mark(name)
         if record is None or not record.requires.single_use or record.requires.valid_for is not None:
@@ -159,6 +158,11 @@ class Releases:
         base = self._records.base
         entry = base.find(name) if base is not None else None
         return (entry.record, entry.blob) if isinstance(entry, Entry) else (None, "")
+
+    def _is_imported(self, name: str) -> bool:
+        """Whether a record's decision, or a part of it, was there when the store began."""
+        began = self._began()
+        return began is not None and is_decided(began, name)
 
     def _began(self) -> GitSnapshot | None:
         """The store at its start."""
@@ -353,9 +357,12 @@ def reopening_in(state: State | None) -> Record | None:
 
 
 def is_decided(began: GitSnapshot, name: str) -> bool:
-    """Whether a record was resolved when the store began. One that was open is decided by steps that can be proved."""
+    """Whether a record was decided, or reviewed, when the store began: nobody can prove by whom, so it releases nothing.
+
+    All other records are decided by steps that can be proved.
+    """
     record = lookup.record_of(began, name)
-    return record is not None and record.resolution is not None
+    return record is not None and (record.resolution is not None or record.reviews != ())
 
 
 def is_kept(until: datetime, newest: datetime) -> bool:
