@@ -31,7 +31,7 @@ from kt_escalation.policies.policy_file import PolicyFile
 from kt_escalation.policies.policy_set import Policies, assemble
 from kt_escalation.rules import judge_step, transitions
 from kt_escalation.rules.permissions import actor, is_admin
-from kt_escalation.storage import layout, yaml_text
+from kt_escalation.storage import layout, lookup, yaml_text
 from kt_escalation.storage.commit_message import Message
 from kt_escalation.storage.interface import Author, Request, Snapshot
 from kt_escalation.testing import MemoryCommit as Files
@@ -667,7 +667,7 @@ class Graph:
             return False
         parent = commit.parents[0]
         origin = self.record(parent, new.reopens)
-        deciders = tuple(review.reviewer for review in origin.reviews) if origin else ()
+        deciders = lookup.reviewers(new, lambda name: self.record(parent, name))
         policies = self.assembled(files, shared)
         then = actor(commit.email, commit.when, self.in_force(parent))
         if then.name != actor(commit.email, commit.when, policies).name:

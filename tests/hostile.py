@@ -24,6 +24,7 @@ import use_rules
 from hypothesis import strategies as st
 
 from kt_escalation import KtError
+from kt_escalation.errors import NotAllowed
 from kt_escalation.model import archive_file, ids
 from kt_escalation.model.record import Fallback, Record, Resolution
 from kt_escalation.model.vocabulary import DECISIONS
@@ -31,7 +32,7 @@ from kt_escalation.policies.decision_event import from_record
 from kt_escalation.policies.policy_set import Policies
 from kt_escalation.rules import creation, due_actions, transitions
 from kt_escalation.rules.permissions import Actor, actor
-from kt_escalation.storage import layout, yaml_text
+from kt_escalation.storage import layout, lookup, yaml_text
 from kt_escalation.storage.commit_message import Message
 
 PLAIN, FOLDER = "100644", "40000"
@@ -630,9 +631,11 @@ class _Maker:
         record = random.choice(opened)
         if self.doubts and random.random() < 0.2:
             return "withdraw", record, transitions.withdraw(record, one, "not needed"), "withdrawn", None
-        origin = records.get(record.reopens or "")
-        deciders = tuple(review.reviewer for review in origin.reviews) if origin else ()
-        due = due_actions.due([record], one, token)
+        deciders = lookup.reviewers(record, records.get)
+        try:
+            due = due_actions.due([record], one, token, lambda _: deciders)
+        except NotAllowed:
+            due = ()
         if due and random.random() < 0.7:
             after = due[0].after
             outcome = after.resolution.outcome if after.resolution else None

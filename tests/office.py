@@ -24,7 +24,7 @@ from kt_escalation.policies.decision_event import Raisable
 from kt_escalation.policies.policy_set import assemble
 from kt_escalation.reporting.overview import Overview
 from kt_escalation.rules import creation, due_actions, permissions, transitions
-from kt_escalation.storage import layout, yaml_text
+from kt_escalation.storage import layout, lookup, yaml_text
 from kt_escalation.storage.commit_message import Message
 
 #: When the last thing has happened.
@@ -228,8 +228,7 @@ class Office:
             self._swept(due[0].after, now)
             return
         team = TEAMS[record.route.team_id or "triage"]
-        origin = self._records[record.reopens].reviews if record.reopens else ()
-        deciders = tuple(review.reviewer for review in origin)
+        deciders = lookup.reviewers(record, self._records.get)
         free = [
             x
             for x in team

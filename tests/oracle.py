@@ -47,8 +47,8 @@ PROPOSALS = timedelta(days=14)
 READABLE = {"", "utf-8", "utf8", "iso-8859-1", "windows-1251", "euc-jp", "shift_jis"}
 #: The modes that git writes for what is no plain file: a fault of that file alone.
 PLAINLY_NOT = {"100755", "120000", "160000"}
-#: The last second that Python knows; git knows later ones.
-LATEST = 253_402_300_799
+#: The last second that a store may know; git knows later ones.
+LATEST = 221_845_391_999
 #: The rules of which a violation is called the same by whoever reads them.
 EXACT = {"policies", "message", "not_allowed", "actor", "deleted", "restore", "root", "dropped"}
 #: Of more chains than this only so many are tried.
@@ -687,6 +687,7 @@ class _Replay:
     def begin(self, start: str) -> None:
         """Everything in the start is imported."""
         here, now = self.snaps[start], At()
+        self.began = here
         if len(self.commits[start].parents) > 1:
             self.report(start, "start", "queue")
         for path, _ in here.faults:
@@ -716,6 +717,11 @@ class _Replay:
         for waiver in waivers_in(self.data(here.files.get(WAIVERS))) or ():
             self.unclear_waivers.add(waiver)
         self.at[start] = now
+
+    def is_imported(self, name: str) -> bool:
+        """Whether a record was there, with reviews or an end that nobody can prove, when the store began."""
+        record = self.record(self.began.state(name))
+        return record is not None and bool(record.reviews or record.resolution)
 
     def step(self, oid: str) -> None:
         """Judge one commit of the line."""
@@ -860,12 +866,23 @@ class _Replay:
         reopener = None
         for one in around if new is not None and old is None and reopens else ():
             reopener = reopener or self.open_again(one, reopens, name)
-        deciders = tuple(review.reviewer for review in reopened.reviews) if reopened else ()
-        told = judge_step.StepContext(commit.email, commit.at, policies, deciders, reopened, reopener)
+        deciders = {who for one in around for who in self.deciders(one, name, reopens)}
+        told = judge_step.StepContext(
+            commit.email, commit.at, policies, tuple(sorted(deciders)), reopened, reopener
+        )
         found = [(one.rule, path) for one in judge_step.judge(old, new, told)]
-        if not found and old is not None and new is not None and is_early(old, new, commit.at):
+        if not found and old is not None and new is not None and is_early(old, new, commit.at, policies):
             found.append(("deadline", path))
         return found
+
+    def deciders(self, there: Snap, name: str, reopens: str | None) -> Iterator[str]:
+        """Who reviewed what a record reopens, or what that reopens, and so on."""
+        seen = {name}
+        while reopens is not None and reopens not in seen:
+            seen.add(reopens)
+            origin = self.record(there.state(reopens))
+            yield from (one.reviewer for one in origin.reviews) if origin else ()
+            reopens = origin.reopens if origin else None
 
     def open_again(self, there: Snap, reopened: str, *but: str) -> Record | None:
         """What reopens a record, or what reopened it, and so on, and is not decided."""
@@ -1053,6 +1070,8 @@ class _Replay:
         old, new, force = self.snaps[commit.parents[0]], self.snaps[commit.oid], was.force
         record, landed = self.record(was.legal.get(name, ABSENT)), was.landed.get(name)
         if record is None or landed is None or not use_rules.releases(record):
+            return False
+        if self.is_imported(name):
             return False
         if name in {*then.bad, *was.bad, *was.excused, *was.used} or old.uses.get(name):
             return False
@@ -2008,7 +2027,6 @@ class _Replay:
         beside = {"message", "foreign", "compaction", "file"}
         general = [one for one in violations if one.name is None and one.rule not in beside]
         clear = {"tree", "start", "root", "policies", "merge", "dropped"}
-        start = line[0]
         # What a merge of the line may leave out is where the rules say least.
         unsure = any(len(self.commits[oid].parents) > 1 for oid in self.doubtful.intersection(line))
         for name in sorted(here.records()):
@@ -2026,23 +2044,14 @@ class _Replay:
                 [one for one in some if (one.name in names or one in touched) and one not in self.healed]
                 for some in (violations, waived)
             )
-            imported = self.record(self.snaps[start].state(name))
             is_bad = any(each in last.bad and each not in last.muddy for each in names)
             surely = [one for one in general if one.rule in clear and not layout.archive_at(one.path)]
             against = surely + mine + accepted
             # A waiver of what was done to archives does not say that what they hold is true.
             is_bad = is_bad or any(one.sure for one in touched)
-            if is_bad or any(one.sure for one in against) or (imported and imported.resolution):
+            if is_bad or any(one.sure for one in against) or self.is_imported(name):
                 yield name, False
-            elif (
-                general
-                or against
-                or waived
-                or unsure
-                or name in last.unclear
-                or names & self.brushed
-                or (imported and imported.reviews)
-            ):
+            elif general or against or waived or unsure or name in last.unclear or names & self.brushed:
                 yield name, None
             else:
                 yield name, record.resolution.outcome in RELEASING
@@ -2075,13 +2084,20 @@ def fits(group: Group, step: Step, name: str | None, roster: object) -> bool:
     )
 
 
-def is_early(old: Record, new: Record, at: datetime) -> bool:
+def is_early(old: Record, new: Record, at: datetime, policies: Policies) -> bool:
     """Whether a commit's date is before the deadline that it enforces."""
     end = None
     if new.resolution is not None and new.resolution.outcome == "expired" and old.requires.resolve_within:
         end = old.raised_at + old.requires.resolve_within
     elif new.route.source == "fallback" != old.route.source and old.requires.claim_within:
         end = old.queued_at + old.requires.claim_within
+    elif old.claim is not None and old.claim.expires_at is not None and old.route == new.route:
+        new_ids = [
+            one.claim_id for one in (*new.reviews[len(old.reviews) :], *([new.claim] if new.claim else []))
+        ]
+        if new_ids and old.claim.claim_id not in new_ids:
+            # It was claimed over, in whatever number of steps.
+            end = old.claim.expires_at + policies.settings.claims.clock_tolerance
     return end is not None and at < end.replace(microsecond=0)
 
 

@@ -493,6 +493,54 @@ def a_fallback_before_its_time(forge: Forge) -> None:
     forge.commit("alice")
 
 
+@forgery("deadline", "no earlier than the times in the record")
+def a_claim_over_a_lease_before_its_end_in_one_commit_with_its_decision(forge: Forge) -> None:
+    forge.write("policies/settings.yaml", SETTINGS.replace("lease: 1h", "lease: 1s"))
+    forge.commit("boss")
+    forge.kt("alice", "claim", "--id", "esc_one")
+    time.sleep(1.5)
+    # The lease is over, and the tolerance of two minutes is not.
+    with at(forge, "bob", seconds=120) as store:
+        store.claim("esc_one")
+        store.resolve("esc_one", "approved", "mine")
+    forge.git("reset", "--quiet", "--soft", "HEAD~2")
+    forge.commit("bob")
+
+
+@forgery("not_allowed", "decided what it reopens")
+def a_decision_again_by_who_decided_with_a_withdrawn_reopening_between(forge: Forge) -> None:
+    for who in ("alice", "bob"):
+        forge.kt(who, "claim", "--id", "esc_two")
+        forge.kt(who, "resolve", "--id", "esc_two", "--outcome", "approved", "--reason", "ok")
+    first = reopened(forge, "esc_two")
+    forge.kt("boss", "withdraw", "--id", first, "--reason", "oops")
+    again = reopened(forge, first)
+    until = f'  claimed_at: "{later()}"\n  expires_at: "{later(hours=1)}"\n'
+    forge.edit(
+        f"queue/{again}.yaml",
+        ("status: queued", "status: claimed"),
+        (
+            "^notes:",
+            f"claim:\n  claim_id: c9\n  claimed_by: alice\n{until}notes:",
+        ),
+    )
+    forge.commit("alice")
+
+
+def reopened(forge: Forge, name: str) -> str:
+    """Reopen an escalation; the id of the new one."""
+    ran = kt("reopen", "--id", name, "--reason", "again", "--json", cwd=forge.path, env=identity("boss"))
+    found: str = ran.json["escalation"]["escalation_id"]
+    return found
+
+
+@forgery("file", "is not a time from 1970 to 8999")
+def a_lease_from_before_all_times(forge: Forge) -> None:
+    forge.kt("alice", "claim", "--id", "esc_one")
+    forge.edit(ONE, ("expires_at: .*", 'expires_at: "0001-01-01T00:00:00.000Z"'))
+    forge.commit("bob")
+
+
 @forgery("time", "created_at")
 def an_escalation_from_the_future(forge: Forge) -> None:
     forge.as_kt_does("gw", "raise", "--request-id", "new", "--reason-code", "a.b")
@@ -1341,8 +1389,8 @@ def test_a_branch_from_before_what_the_base_has_done_since_may_come_in(forge: Fo
 def test_a_commit_from_the_end_of_days_is_held_against_our_own_clock(forge: Forge, server: Path) -> None:
     before = forge.tip()
     forge.kt("alice", "claim", "--id", "esc_one")
-    claimed = ("claimed_at: .*", 'claimed_at: "9999-12-31T00:00:00.000Z"')
-    forge.edit(ONE, claimed, ("expires_at: .*", 'expires_at: "9999-12-31T01:00:00.000Z"'))
+    claimed = ("claimed_at: .*", 'claimed_at: "8999-12-31T00:00:00.000Z"')
+    forge.edit(ONE, claimed, ("expires_at: .*", 'expires_at: "8999-12-31T01:00:00.000Z"'))
     forge.git("commit", "--quiet", "--amend", "--no-edit", "--all")
     raw_commit(forge, (r"^committer (.*>) .*$", r"committer \1 99999999999999999 -9959"))
     checked = kt("check", f"{before}..HEAD", "--json", cwd=forge.path)

@@ -25,6 +25,7 @@ from kt_escalation.results import Result
 from kt_escalation.rules import judge_step
 from kt_escalation.rules.judge_step import Violation
 from kt_escalation.rules.permissions import known_as
+from kt_escalation.storage import lookup
 from kt_escalation.storage.clone import GitStore
 from kt_escalation.storage.interface import Author, Port
 from kt_escalation.storage.yaml_text import policy_file
@@ -188,7 +189,7 @@ class Life(RuleBasedStateMachine):
         check_step(before, after, author, admin, lambda name: known_as(name, roster))
         assert after is not None
         origin = self.state.get(after.reopens) if after.reopens else None
-        deciders = tuple(review.reviewer for review in origin.reviews) if origin else ()
+        deciders = lookup.reviewers(after, self.state.get)
         policies = replace(self.policies, tree=after.route.policies)
         told = judge_step.StepContext(author, self.now, policies, deciders, origin)
         assert judge_step.judge(before, after, told) == ()

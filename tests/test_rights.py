@@ -133,7 +133,7 @@ def test_who_raised_it_or_decided_what_it_reopens_is_no_second_pair_of_eyes() ->
     for name in ("me", "me@home.example"):
         with pytest.raises(NotAllowed, match="me may not claim esc_one: raised it, and it needs 2 people"):
             transitions.claim(record(requires=FOUR_EYES, raised_by=name), me, "a")
-        with pytest.raises(NotAllowed, match="decided the one that it reopens"):
+        with pytest.raises(NotAllowed, match="decided what it reopens"):
             transitions.claim(record(requires=FOUR_EYES, reopens="esc_old"), me, "a", deciders=[name])
     assert transitions.claim(record(raised_by="me"), me, "a").claim
     with pytest.raises(NotAllowed, match="me raised it"):

@@ -62,8 +62,9 @@ def renew(
     """Begin the lease of each claim again."""
     inputs.claim_id(options.claim_id)
 
-    def rule(_: Snapshot, actor: Actor, entry: Entry, __: int) -> Record:
-        return transitions.renew(entry.record, actor, claim_id=options.claim_id)
+    def rule(snapshot: Snapshot, actor: Actor, entry: Entry, _: int) -> Record:
+        deciders = lookup.deciders(snapshot, entry.record)
+        return transitions.renew(entry.record, actor, claim_id=options.claim_id, deciders=deciders)
 
     return each(session, "renew", escalation_ids, rule, options)
 

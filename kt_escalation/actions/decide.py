@@ -39,7 +39,7 @@ def resolve(
         inputs.text(shown, "the digest of what was shown")
     amended = None if amendment is None else amendments.of(amendment)
 
-    def rule(_: Snapshot, actor: Actor, entry: Entry, __: int) -> Record:
+    def rule(snapshot: Snapshot, actor: Actor, entry: Entry, _: int) -> Record:
         return transitions.resolve(
             entry.record,
             actor,
@@ -49,6 +49,7 @@ def resolve(
             claim_id=options.claim_id,
             shown=_digest(shown, entry.record),
             amendment=amended,
+            deciders=lookup.deciders(snapshot, entry.record),
         )
 
     def warn(snapshot: Snapshot, actor: Actor, after: Record) -> str | None:

@@ -68,5 +68,5 @@ def available(session: ReadSession, it: Found) -> tuple[AvailableAction, ...]:
         reopener=lookup.open_reopener(snapshot, record.escalation_id) if record.resolution else None,
     )
     # The people who decided the escalation that it reopens may not get it, and they are not known here.
-    barred = ("claim", "assign") if unknown else ()
+    barred = ("claim", "assign", "resolve", "renew") if unknown else ()
     return tuple(AvailableAction(one.action, unknown) if one.action in barred else one for one in could)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 
-from ..errors import Failure, KtError
+from ..errors import Failure, KtError, NotAllowed, UnreadableRecord
 from ..model.times import format_time
 from ..results import Result, Swept
-from ..rules import due_actions, size_limits
+from ..rules import due_actions, permissions, size_limits
 from ..rules.permissions import Actor
+from ..storage import lookup
 from ..storage.commit_message import Message
 from ..storage.interface import Change, Entry, Invalid, Snapshot
 from .plan import Plan
@@ -24,20 +26,20 @@ def sweep(session: Session, *, dry_run: bool = False, only: Collection[str] | No
     found = _Sweep(session.token(), only)
     if dry_run:
         snapshot = session.snapshot(fetch=True)
-        found.decide(snapshot, session.actor(snapshot))
-        return Swept(found.due, Result((), snapshot.revision, False, failed=found.failed), found.invalid)
+        plan = found.decide(snapshot, session.actor(snapshot))
+        told = Result((), snapshot.revision, False, failed=plan.failed, warnings=plan.warnings)
+        return Swept(found.due, told, found.invalid)
     result = session.commit(found.decide, partial=True)
     return Swept(found.due, result, found.invalid)
 
 
 @dataclass
 class _Sweep:
-    """The result of the last decision: due actions, those that cannot be done, and unreadable files."""
+    """The result of the last decision: due actions, and unreadable files."""
 
     token: str
     only: Collection[str] | None = None
     due: tuple[due_actions.Due, ...] = ()
-    failed: tuple[Failure, ...] = ()
     invalid: tuple[Invalid, ...] = ()
 
     def decide(self, snapshot: Snapshot, actor: Actor) -> Plan:
@@ -53,9 +55,8 @@ class _Sweep:
         # What is written is based on the record itself, never on what this clone's cache has kept of it.
         items = (snapshot.find(name) for name in late)
         entries = {item.record.escalation_id: item for item in items if isinstance(item, Entry)}
-        self.due, self.failed = _that_fit(
-            due_actions.due((entry.record for entry in entries.values()), actor, self.token)
-        )
+        due, warnings = self._due(snapshot, actor, entries.values())
+        self.due, failed = _that_fit(due)
         named = [due.before.escalation_id for due in self.due]
         text = "\n".join(f"{due.before.escalation_id}: {due.kind}, {due.why}" for due in self.due[:_LISTED])
         alone = self.due[0].after if len(self.due) == 1 else None
@@ -64,8 +65,27 @@ class _Sweep:
             tuple(Change(entries[due.before.escalation_id], due.after) for due in self.due),
             Message("sweep", named, actor.name, outcome=outcome, text=text),
             tuple(due.after for due in self.due),
-            failed=self.failed,
+            failed=failed,
+            warnings=warnings,
         )
+
+    def _due(
+        self, snapshot: Snapshot, actor: Actor, entries: Iterable[Entry]
+    ) -> tuple[list[due_actions.Due], tuple[str, ...]]:
+        """The due actions, and why others are not taken. Raises NotAllowed if the actor is not on the roster.
+
+        If the fallback is somebody who may not have the escalation, it stays where it is. Nobody fails by that.
+        """
+        permissions.require_known(actor, "sweep")
+        found: list[due_actions.Due] = []
+        told: list[str] = []
+        deciders = partial(lookup.deciders, snapshot)
+        for entry in entries:
+            try:
+                found += due_actions.due([entry.record], actor, self.token, deciders)
+            except (NotAllowed, UnreadableRecord) as error:
+                told.append(f"{entry.record.escalation_id} does not go to its fallback: {error.message}")
+        return found, tuple(told)
 
 
 def _that_fit(found: Iterable[due_actions.Due]) -> tuple[tuple[due_actions.Due, ...], tuple[Failure, ...]]:

@@ -26,14 +26,14 @@ from .statements import Statements
 
 @dataclass(frozen=True)
 class Reopening:
-    """The facts about the record that another one reopens: the record, and an earlier reopening of it.
+    """The facts about the record that another one reopens: the record, an earlier reopening of it, and who decided.
 
-    ``decided`` is its last legal state if it is illegal; then it cannot be reopened.
+    If it is illegal, it cannot be reopened, and there is no ``origin``. ``deciders`` are as in `lookup.reviewers`.
     """
 
     origin: Record | None = None
     reopener: Record | None = None
-    decided: Record | None = None
+    deciders: tuple[str, ...] = ()
 
 
 _NOTHING = Reopening()
@@ -64,12 +64,11 @@ def judge(
         return
     before, after = old.record if old else None, new.record if new else None
     found = reopening(after) if after is not None and after.reopens is not None else _NOTHING
-    decided = found.origin or found.decided
     context = StepContext(
         commit.email,
         commit.committed_at,
         policies,
-        tuple(review.reviewer for review in decided.reviews) if decided else (),
+        found.deciders,
         found.origin,
         found.reopener,
         old.shown if old else None,
@@ -212,11 +211,16 @@ class RecordSteps:
     def reopening(self, commit: str, record: Record) -> Reopening:
         """The facts, at a commit, about the record that another one reopens."""
         snapshot = self._commits.snapshot(commit)
-        if record.reopens in self._records.illegal:
-            # It cannot be reopened in its illegal state, but the reviewers of its last legal one still count.
-            legal = self._records.illegal[record.reopens]
-            return Reopening(decided=legal.record if legal else None)
-        if snapshot is None or record.reopens is None:
-            return Reopening()
+
+        def legal(name: str) -> Record | None:
+            """The record's state; if that is illegal, its last legal one, whose reviewers still count."""
+            if name in self._records.illegal:
+                state = self._records.illegal[name]
+                return state.record if state else None
+            return lookup.record_of(snapshot, name) if snapshot else None
+
+        deciders = lookup.reviewers(record, legal)
+        if snapshot is None or record.reopens is None or record.reopens in self._records.illegal:
+            return Reopening(deciders=deciders)
         again = lookup.open_reopener(snapshot, record.reopens, but=record.escalation_id)
-        return Reopening(lookup.record_of(snapshot, record.reopens), again)
+        return Reopening(lookup.record_of(snapshot, record.reopens), again, deciders)

@@ -46,8 +46,8 @@ def available_actions(
     deciders = tuple(deciders)
     tries: dict[str, Callable[[], Record]] = {
         "claim": lambda: transitions.claim(record, actor, _ANY, deciders=deciders, held=held),
-        "resolve": lambda: transitions.resolve(record, actor, "denied", _ANY),
-        "renew": lambda: transitions.renew(record, actor),
+        "resolve": lambda: transitions.resolve(record, actor, "denied", _ANY, deciders=deciders),
+        "renew": lambda: transitions.renew(record, actor, deciders=deciders),
         "unclaim": lambda: transitions.unclaim(record, actor),
         "force": lambda: transitions.unclaim(record, actor, force_reason=_ANY),
         "withdraw": lambda: transitions.withdraw(record, actor, _ANY),

@@ -192,14 +192,19 @@ def reopen(record: Record, actor: Actor, reason: str, new_id: str, reopener: Rec
     if record.resolution is None:
         raise NotResolved(escalation_id=record.escalation_id, status=record.status)
     if reopener is not None:
-        if actor.is_me(reopener.raised_by) and reopener.notes and reopener.notes[0].text == reason:
+        is_open = reopener.resolution is None
+        if (
+            is_open
+            and actor.is_me(reopener.raised_by)
+            and [one.text for one in reopener.notes[:1]] == [reason]
+        ):
             return reopener
         found = AlreadyReopened(
             escalation_id=record.escalation_id,
             reopened_by=reopener.escalation_id,
             since=format_time(reopener.raised_at),
         )
-        if reopener.resolution is not None:
+        if not is_open:
             found.says = "{escalation_id} was reopened too often, as {reopened_by} at {since} among others"
             found.hint = "raise the request again under another id"
         raise found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -15,6 +15,8 @@ from . import transitions
 from .permissions import Actor, candidates, otherwise, require_known
 
 DueKind = Literal["expire", "release", "reroute"]
+#: Tells who decided what a record reopens (`lookup.deciders`).
+Deciders = Callable[[Record], Iterable[str]]
 
 
 @dataclass(frozen=True)
@@ -27,25 +29,27 @@ class Due:
     after: Record
 
 
-def due(records: Iterable[Record], actor: Actor, claim_id: str) -> tuple[Due, ...]:
+def due(
+    records: Iterable[Record], actor: Actor, claim_id: str, deciders: Deciders = lambda _: ()
+) -> tuple[Due, ...]:
     """The actions that are due at ``actor.now``, at most one for each record.
 
     An overdue record expires. Otherwise a lapsed claim is released. Otherwise a record that nobody claimed in
     time goes to its fallback; if that is a user, the user holds it under ``claim_id``. A record that is newer
     than this clock, by more than the tolerance, is left alone. Raises NotAllowed if the actor is not on the
-    roster.
+    roster, or if the fallback is a user who decided what the record reopens.
     """
     require_known(actor, "sweep")
     found = []
     for record in records:
         if record.resolution is None and record.last_time - actor.now <= _tolerance(actor.policies):
-            action = _due(record, actor, claim_id)
+            action = _due(record, actor, claim_id, deciders)
             if action:
                 found.append(action)
     return tuple(found)
 
 
-def _due(record: Record, actor: Actor, claim_id: str) -> Due | None:
+def _due(record: Record, actor: Actor, claim_id: str, deciders: Deciders) -> Due | None:
     requires = record.requires
     end = resolve_by(record)
     if end is not None and actor.now >= end:
@@ -61,7 +65,8 @@ def _due(record: Record, actor: Actor, claim_id: str) -> Due | None:
     if start is not None and actor.now >= start and requires.fallback is not None and requires.claim_within:
         whom = requires.fallback
         now = transitions.stamp(record, actor)
-        after = transitions.reroute(record, actor, whom, "fallback", now, claim_id)
+        barred = deciders(record) if whom.user_id is not None else ()
+        after = transitions.reroute(record, actor, whom, "fallback", now, claim_id, deciders=barred)
         to = f"team {whom.team_id}" if whom.team_id else f"user {whom.user_id}"
         why = f"not claimed within {format_duration(requires.claim_within)}; to {to}"
         return Due(record, "reroute", why, after)

@@ -55,8 +55,8 @@ class Violation:
 class StepContext(NamedTuple):
     """What a step is judged by: the policies in force before it, the commit's time, and its author.
 
-    ``deciders`` are the people who decided the escalation that the record reopens. ``reopened`` is that
-    record, and ``reopener`` an open record that already reopens it. ``shown`` is the digest of the content
+    ``deciders`` are the people who decided what the record reopens. ``reopened`` is the record that it
+    reopens, and ``reopener`` an open record that already reopens it. ``shown`` is the digest of the content
     before the step, if it is already known. ``now`` is the judge's clock, if the step was made just now.
     ``least`` are other policies whose requirements a new record must also meet.
     """
@@ -96,8 +96,9 @@ def judge(before: Record | None, after: Record | None, context: StepContext) -> 
         except ValueError:
             # The expected record cannot be written, so there is nothing to compare with.
             continue
-    if _replayed(before, after, context) == after:
-        return _times(before, after, context)
+    replayed = _replayed(before, after, context)
+    if replayed is not None:
+        return replayed
     if refused is not None:
         return (Violation(_rule_of(refused, after), refused.summary),)
     return (_difference(before, made or before, after),)
@@ -193,9 +194,10 @@ def _creation(after: Record, context: StepContext) -> tuple[Violation, ...]:
         return (Violation(error.code, error.summary),)
     except ValueError as error:
         return (Violation("invalid_creation", f"expected a record as raising makes it: {error}"),)
-    if born != after and _replayed(born, after, context) != after:
+    replayed = () if born == after else _replayed(born, after, context)
+    if replayed is None:
         return (Violation(*difference.named(born, after, "invalid_creation")),)
-    return _too_weak(after, context) or _times(None, after, context)
+    return _too_weak(after, context) or _times(None, after, context) or replayed
 
 
 def _too_weak(after: Record, context: StepContext) -> tuple[Violation, ...]:
@@ -226,11 +228,11 @@ def _too_weak(after: Record, context: StepContext) -> tuple[Violation, ...]:
     return ()
 
 
-def _replayed(before: Record, after: Record, context: StepContext) -> Record | None:
-    """Apply the actions that the later record describes, all by one author.
+def _replayed(before: Record, after: Record, context: StepContext) -> tuple[Violation, ...] | None:
+    """The violations of the actions that the later record describes, all by one author. None if they do not lead to it.
 
     So a squash that keeps every action of one person is legal, and a squash that hides another person's
-    action is not.
+    action is not. A claim over a lapsed one is judged by time as it is without a squash.
     """
     told: list[tuple[datetime, _Told]] = []
     # In the same millisecond, a claim comes before its decision. If the clock is behind the record's last
@@ -243,16 +245,25 @@ def _replayed(before: Record, after: Record, context: StepContext) -> Record | N
         if all(claim is None or claim.claim_id != review.claim_id for claim in (before.claim, after.claim)):
             # If a review does not complete the quorum, only the claim's id remains in the record.
             told.append((review.reviewed_at, partial(_claim, review.claim_id, context.deciders)))
-        told.append((review.reviewed_at, partial(_decide, review)))
+        told.append((review.reviewed_at, partial(_decide, review, context.deciders)))
     if after.resolution is not None and after.resolution.outcome == "withdrawn":
         told.append((after.resolution.resolved_at, partial(_withdraw, after.resolution.reason)))
-    state = before
+    state, over_lapsed = before, False
     try:
         for moment, take in sorted(told, key=lambda pair: pair[0]):
-            state = take(state, actor(context.email, moment, context.policies))
+            taken = take(state, actor(context.email, moment, context.policies))
+            over_lapsed |= _is_over_lapsed(state, taken)
+            state = taken
     except (KtError, ValueError):
         return None
-    return state
+    if state != after:
+        return None
+    return (_too_early(after, context) if over_lapsed else ()) or _times(before, after, context)
+
+
+def _is_over_lapsed(before: Record, after: Record) -> bool:
+    """Whether a claim took the place of another one, as only the end of its lease allows."""
+    return before.claim is not None and after.claim is not None and not after.claim.same_as(before.claim)
 
 
 def _note(text: str, state: Record, who: Actor) -> Record:
@@ -263,7 +274,7 @@ def _claim(token: str, deciders: tuple[str, ...], state: Record, who: Actor) -> 
     return transitions.claim(state, who, token, deciders=deciders)
 
 
-def _decide(review: Review, state: Record, who: Actor) -> Record:
+def _decide(review: Review, deciders: tuple[str, ...], state: Record, who: Actor) -> Record:
     return transitions.resolve(
         state,
         who,
@@ -273,6 +284,7 @@ def _decide(review: Review, state: Record, who: Actor) -> Record:
         claim_id=review.claim_id,
         digest=_shown(state, review, None),
         amendment=review.amendment,
+        deciders=deciders,
     )
 
 
@@ -307,7 +319,7 @@ def _possible_rules(before: Record, after: Record, context: StepContext) -> Iter
     if note is not None and whom is not None:
         yield partial(transitions.assign, before, who, whom, note, token, deciders=context.deciders)
     if after.route != before.route:
-        yield partial(_sweep, before, who._replace(now=after.queued_at), token)
+        yield partial(_sweep, before, who._replace(now=after.queued_at), token, context.deciders)
     elif len(after.reviews) == len(before.reviews) + 1:
         given = after.reviews[-1]
         decision = partial(
@@ -316,25 +328,27 @@ def _possible_rules(before: Record, after: Record, context: StepContext) -> Iter
             claim_id=given.claim_id,
             digest=_shown(before, given, context.shown),
             amendment=given.amendment,
+            deciders=context.deciders,
         )
         yield partial(decision, before, who, given.outcome, given.reason)
     elif after.resolution is not None and after.resolution.outcome == "withdrawn":
         yield partial(transitions.withdraw, before, who, after.resolution.reason)
     elif after.resolution is not None:
-        yield partial(_sweep, before, who, token)
+        yield partial(_sweep, before, who, token, context.deciders)
     elif after.claim is None and before.claim is not None:
         yield partial(transitions.unclaim, before, who, force_reason=note)
-        yield partial(_sweep, before, who._replace(now=after.queued_at), token)
+        yield partial(_sweep, before, who._replace(now=after.queued_at), token, context.deciders)
     elif after.claim is not None and not after.claim.same_as(before.claim):
         yield partial(transitions.claim, before, who, token, deciders=context.deciders)
     elif after.claim != before.claim:
-        yield partial(transitions.renew, before, who._replace(now=_renewed_at(after, context)))
+        at = who._replace(now=_renewed_at(after, context))
+        yield partial(transitions.renew, before, at, deciders=context.deciders)
     elif note is not None:
         yield partial(transitions.note, before, who, note)
 
 
-def _sweep(before: Record, who: Actor, claim_id: str) -> Record:
-    done = due_actions.due([before], who, claim_id)
+def _sweep(before: Record, who: Actor, claim_id: str, deciders: tuple[str, ...]) -> Record:
+    done = due_actions.due([before], who, claim_id, lambda _: deciders)
     return done[0].after if done else before
 
 

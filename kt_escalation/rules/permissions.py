@@ -60,7 +60,7 @@ def require_role(actor: Actor, action: str, escalation_id: str, *roles: Role) ->
 def may_review(record: Record, actor: Actor, action: str, deciders: Iterable[str] = ()) -> None:
     """Raise NotAllowed unless the actor may claim and decide this escalation. See docs/rights.md.
 
-    ``deciders`` are the people who decided the escalation that this one reopens.
+    ``deciders`` are the people who decided what this one reopens (`lookup.deciders`).
     """
     deciders = tuple(deciders)
     missing = why_not(record, actor.policies, actor.name, deciders)
@@ -92,13 +92,17 @@ def why_not(record: Record, policies: Policies, name: str, deciders: Iterable[st
             return f"it is routed to {route.user_id}"
         if route.team_id is not None and who not in roster.members(route.team_id):
             return f"it is routed to team {route.team_id}"
-    if record.requires.approvals > 1:
-        needed = f"it needs {record.requires.approvals} people"
-        if person(roster, record.raised_by) == who:
-            return f"{name} raised it, and {needed}"
-        if any(person(roster, decider) == who for decider in deciders):
-            return f"{name} decided the one that it reopens, and {needed}"
-    return None
+    if record.requires.approvals > 1 and person(roster, record.raised_by) == who:
+        return f"{name} raised it, and it needs {record.requires.approvals} people"
+    return decided_before(record, policies, name, deciders)
+
+
+def decided_before(record: Record, policies: Policies, name: str, deciders: Iterable[str]) -> str | None:
+    """Why a person may not hold this escalation whatever gives it to them, or None: they decided what it reopens."""
+    who = person(policies.roster, name)
+    if record.requires.approvals < 2 or all(person(policies.roster, one) != who for one in deciders):
+        return None
+    return f"{name} decided what it reopens, and it needs {record.requires.approvals} people"
 
 
 def has_reviewed(record: Record, policies: Policies, name: str) -> bool:

@@ -45,6 +45,7 @@ from . import amending
 from .permissions import (
     Actor,
     candidates,
+    decided_before,
     has_reviewed,
     is_admin,
     known_as,
@@ -74,8 +75,8 @@ def claim(
     """The record held by the actor.
 
     ``given`` means that the caller chose the claim id (fencing): the same id again is a repeat, another id of
-    the same person is a conflict. ``deciders`` are the people who decided the escalation that this one
-    reopens. ``held`` is how many live claims the actor has. Raises NotAllowed, AlreadyResolved,
+    the same person is a conflict. ``deciders`` are the people who decided what this one reopens, here and
+    below (`lookup.deciders`). ``held`` is how many live claims the actor has. Raises NotAllowed, AlreadyResolved,
     AlreadyClaimed, ClaimIdDiffers, ClockSkew.
     """
     current = record.claim if record.status == "claimed" else None
@@ -115,12 +116,14 @@ def lapsed(record: Record, actor: Actor) -> bool:
     return actor.now > record.claim.expires_at + actor.policies.settings.claims.clock_tolerance
 
 
-def renew(record: Record, actor: Actor, *, claim_id: str | None = None) -> Record:
+def renew(
+    record: Record, actor: Actor, *, claim_id: str | None = None, deciders: Iterable[str] = ()
+) -> Record:
     """The record with its lease begun again. The same object if that does not make it longer.
 
     Raises NotAllowed, AlreadyResolved, NotClaimed, NotHolder, ClaimIdDiffers, ClockSkew.
     """
-    may_review(record, actor, "renew")
+    may_review(record, actor, "renew", deciders)
     current = _holder(record, actor, "renew it", claim_id)
     lease = actor.policies.settings.claims.lease
     until = stamp(record, actor) + lease if lease else None
@@ -171,6 +174,7 @@ def assign(
     For the holder and for admins; without a roster also for anyone while nobody holds it.
     Raises BadInput, NotAllowed, AlreadyResolved, NotHolder, ClaimIdDiffers, ClockSkew.
     """
+    deciders = tuple(deciders)
     roster = actor.policies.roster
     if whom.user_id is not None:
         whom = Fallback(user_id=known_as(whom.user_id, roster))
@@ -200,14 +204,33 @@ def assign(
             raise _no_such(actor, record, missing)
     now = stamp(record, actor)
     noted = record.replace(notes=_noted(record, actor, now, reason))
-    return require_fit(reroute(noted, actor, whom, "assigned", now, new_claim_id), MAX_OPEN, _LEFT_OPEN)
+    moved = reroute(noted, actor, whom, "assigned", now, new_claim_id, deciders=deciders)
+    return require_fit(moved, MAX_OPEN, _LEFT_OPEN)
 
 
 def reroute(
-    record: Record, actor: Actor, whom: Fallback, source: str, now: datetime, claim_id: str
+    record: Record,
+    actor: Actor,
+    whom: Fallback,
+    source: str,
+    now: datetime,
+    claim_id: str,
+    *,
+    deciders: Iterable[str],
 ) -> Record:
-    """The record after its `claim_within` has passed: in a team's queue, or held by a user."""
+    """The record in a team's queue, or held by a user. Raises NotAllowed for a user who decided what it reopens."""
     to_user = whom.user_id is not None
+    barred = (
+        decided_before(record, actor.policies, whom.user_id, deciders) if whom.user_id is not None else None
+    )
+    if barred:
+        raise NotAllowed(
+            actor=whom.user_id or "",
+            action="claim",
+            escalation_id=record.escalation_id,
+            missing=barred,
+            hint="assign it to somebody else with `kt escalation assign`",
+        )
     return record.replace(
         status="claimed" if to_user else "queued",
         route=Route(team_id=whom.team_id, user_id=whom.user_id, source=source, policies=actor.policies.tree),
@@ -245,6 +268,7 @@ def resolve(
     shown: str | None = None,
     digest: str | None = None,
     amendment: Amendment | None = None,
+    deciders: Iterable[str] = (),
 ) -> Record:
     """The record resolved, or back in the queue for another reviewer while approvals are missing.
 
@@ -257,7 +281,7 @@ def resolve(
     amendment = amending.fitting(record, outcome, amendment)
     if _reviewed_so(record, actor, outcome, reason, category, claim_id, amendment):
         return record
-    may_review(record, actor, "resolve")
+    may_review(record, actor, "resolve", deciders)
     current = _holder(record, actor, "resolve it", claim_id)
     digest = digest or canonical.shown(record)
     if shown is not None and shown != digest:

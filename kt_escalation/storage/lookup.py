@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
+from functools import partial
 
 from ..errors import AmbiguousId, BadInput, NotFound, UnreadableRecord
 from ..model import ids
@@ -11,8 +12,8 @@ from .clone import GitStore
 from .interface import Entry, Invalid, Snapshot
 from .snapshot import GitSnapshot
 
-# Nobody reopens one request this often. Without a limit, a forger's long chain would be followed for each
-# record in it.
+# Nobody reopens one request this often, one time after the other or each time again. Without a limit, a forger's long
+# chain would be followed for each record in it.
 _MOST_REOPENED = 32
 # How long a reader waits for the remote, in seconds.
 _FETCH_SECONDS = 30.0
@@ -85,13 +86,34 @@ def whole(snapshot: Snapshot, escalation_id: str) -> str:
 
 
 def deciders(snapshot: Snapshot, record: Record) -> tuple[str, ...]:
-    """The people who decided the escalation that this one reopens; empty unless two approvals are needed.
+    """The people who decided what this escalation reopens, directly or through others. Raises UnreadableRecord."""
+    return reviewers(record, lambda name: existing(snapshot, name))
 
-    Raises UnreadableRecord."""
-    if record.reopens is None or record.requires.approvals < 2:
+
+def reviewers(record: Record, find: Callable[[str], Record | None]) -> tuple[str, ...]:
+    """The people who reviewed any escalation that this one reopens, directly or through others.
+
+    Whoever decided once may not decide again, however often the decision was reopened meanwhile. Empty unless two
+    approvals are needed.
+    """
+    if record.requires.approvals < 2:
         return ()
-    found = existing(snapshot, record.reopens)
-    return tuple(review.reviewer for review in found.reviews) if found else ()
+    return tuple({review.reviewer: None for one in _origins(record, find) for review in one.reviews})
+
+
+def _origins(record: Record, find: Callable[[str], Record | None]) -> Iterator[Record]:
+    """The escalations that this one reopens, directly or through others, newest first.
+
+    A forger can let records reopen each other in a circle. No legal chain is longer than the limit (`open_reopener`).
+    """
+    seen = {record.escalation_id}
+    while record.reopens is not None and record.reopens not in seen and len(seen) <= _MOST_REOPENED:
+        seen.add(record.reopens)
+        origin = find(record.reopens)
+        if origin is None:
+            return
+        yield origin
+        record = origin
 
 
 def reopeners(snapshot: Snapshot, escalation_id: str, *, but: str | None = None) -> Iterator[Record]:
@@ -111,8 +133,13 @@ def reopeners(snapshot: Snapshot, escalation_id: str, *, but: str | None = None)
 def open_reopener(snapshot: Snapshot, escalation_id: str, *, but: str | None = None) -> Record | None:
     """The open escalation that reopens this one, directly or through others, or None. ``but`` is left out.
 
-    The search is limited. If there are very many, the last one that was read is returned, open or not.
+    The search is limited. If there are very many, or if this one stands for very many itself, the last one that was read is
+    returned, open or not.
     """
+    this = record_of(snapshot, escalation_id)
+    for number, one in enumerate(_origins(this, partial(record_of, snapshot)) if this else (), start=1):
+        if number == _MOST_REOPENED:
+            return one
     for number, one in enumerate(reopeners(snapshot, escalation_id, but=but), start=1):
         if one.resolution is None or number == _MOST_REOPENED:
             return one
