@@ -514,7 +514,7 @@ class Graph:
                 return False
         for path in {p for c in (first, second, at) for p in self.commits[c].tree if is_policy(p)}:
             here, there, new = (self.commits[c].tree.get(path) for c in (first, second, at))
-            if here != new and not vouches and not self.led(path, here, new, plain, force):
+            if here != new and not vouches and not self.led(path, here, new, plain, force, at):
                 return False
             was = self.commits[base].tree.get(path) if base is not None else None
             if was != there != new and not both and not self.had(path, there, first, base):
@@ -609,19 +609,42 @@ class Graph:
         )
 
     def led(
-        self, path: str, state: bytes | None, end: bytes | None, plain: Sequence[int], force: Policies
+        self,
+        path: str,
+        state: bytes | None,
+        end: bytes | None,
+        plain: Sequence[int],
+        force: Policies,
+        merge: int,
+        left: set[bytes | None] | None = None,
     ) -> bool:
-        """Whether commits by admins lead a policy file from one version to another."""
+        """Whether commits by admins lead a policy file from one version to another, which are not too old for a merge.
+
+        ``left`` are the versions that the line went on from since the branch of the first one left it.
+        """
+        latest = self.commits[merge].seconds - (PROPOSALS - HASTE).total_seconds()
         for number, at in enumerate(plain):
             commit = self.commits[at]
             was = self.commits[commit.parents[0]].tree.get(path)
             now = commit.tree.get(path)
             if was != state or now == was or not self.may_make(at, force):
                 continue
+            gone = (
+                self.left(path, self.commits[merge].parents[0], commit.parents[0]) if left is None else left
+            )
+            if commit.seconds <= latest or {was, now} & gone:
+                continue
             later = [c for c in plain[number + 1 :] if at in self.ancestors(c)]
-            if now == end or self.led(path, now, end, later, force):
+            if now == end or self.led(path, now, end, later, force, merge, gone):
                 return True
         return False
+
+    def left(self, path: str, tip: int, other: int) -> set[bytes | None]:
+        """The versions of a file that a line went on from since another commit's branch left it."""
+        base, line = self.base(tip, other), self.line(tip)
+        since = line if base is None else line[: line.index(base) + 1]
+        versions = [self.commits[on].tree.get(path) for on in since]
+        return {old for new, old in pairwise(versions) if old != new}
 
     def chain(
         self, name: str, state: State, end: State, plain: Sequence[int], first: int, seconds: int
