@@ -577,7 +577,7 @@ def a_release_is_left_out_where_it_is_carried(tale: Tale) -> None:
     tale.releases(tale.main)
 
 
-def begins_with(tale: Tale, files: Mapping[str, hostile.File], **more: object) -> None:
+def begins_with(tale: Tale, files: Mapping[str, str | hostile.File], **more: object) -> None:
     """The tale begins anew, with a store that has these files."""
     begun = Branch(tale.root, tale.graph.files[tale.root])
     tale.put(begun, {path: file for path, file in files.items() if path not in begun.files}, "boss", **more)
@@ -601,6 +601,29 @@ def a_decision_is_used_in_a_store_whose_start_cannot_be_read(tale: Tale) -> None
     for_one_use(tale)
     tale.decided()
     tale.releases(tale.main)
+
+
+def begins_unread(tale: Tale) -> None:
+    """The store begins in the repository's first commit, whose tree cannot be read."""
+    begins_with(tale, {ROSTER: hostile.roster(*hostile.PEOPLE), "queue": "no folder\n"}, parents=())
+
+
+def a_decision_is_used_in_a_store_whose_first_commit_cannot_be_read(tale: Tale) -> None:
+    begins_unread(tale)
+    tale.put(tale.main, {"queue": None}, "boss")
+    for_one_use(tale)
+    tale.decided()
+    tale.releases(tale.main)
+
+
+def a_branch_leaves_where_nothing_could_be_read_yet(tale: Tale) -> None:
+    begins_unread(tale)
+    policies = {ROSTER: tale.main.files[ROSTER]}
+    tale.put(tale.main, {ROSTER: None}, "boss")
+    side = tale.side()
+    tale.put(tale.main, {"queue": None, **policies}, "boss")
+    tale.put(side, {"queue": None, **policies}, "boss")
+    tale.merge(tale.main, side.tip, "boss")
 
 
 def a_compaction_is_carried_from_a_tree_that_cannot_be_read(tale: Tale) -> None:
@@ -740,6 +763,8 @@ def what_was_squashed_goes_on_and_is_merged_by_somebody(tale: Tale) -> None:
         (a_release_is_left_out_where_it_is_carried, {"release"}, True),
         (a_decision_is_used_that_was_open_when_the_store_began, set(), True),
         (a_decision_is_used_in_a_store_whose_start_cannot_be_read, {"tree"}, None),
+        (a_decision_is_used_in_a_store_whose_first_commit_cannot_be_read, {"tree"}, None),
+        (a_branch_leaves_where_nothing_could_be_read_yet, {"tree"}, None),
         (a_compaction_is_carried_from_a_tree_that_cannot_be_read, {"tree"}, None),
         (a_record_is_reopened_that_the_store_began_with_twice, {"duplicate_file", "reopens"}, False),
         (a_decision_is_used_whose_release_was_forged_into_an_archive, {"compaction", "release"}, False),

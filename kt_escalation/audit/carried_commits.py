@@ -56,6 +56,9 @@ class CarriedCommits:
 
     def reached(self, line: str, others: Sequence[str]) -> list[SideCommit]:
         """The commits that can be reached from some commits and not from one of the line, parents first."""
+        if not others:
+            # Nothing to look for; a root has not even a line above it.
+            return []
         sides = self._commits.sides
         return [sides[oid] for oid in self._lines.carried(others, line) if oid in sides]
 
