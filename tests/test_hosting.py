@@ -541,6 +541,8 @@ def test_the_servers_folder_is_found_from_the_folder_that_the_option_names(clone
         assert ran.code == 0, ran.err
     assert not (lab.remote / "hooks/pre-receive").exists()
     for args in (["--server", beside], ["--server", str(lab.folder), "-C", str(clone)]):
-        ran = kt("hook", "status", *args, "--json", cwd=clone)
+        # This names a store, and no folder in which servers are.
+        env = {"KT_REPO": str(lab.remote.parent)}
+        ran = kt("hook", "status", *args, "--json", cwd=clone, env=env)
         assert (ran.code, ran.error["code"]) == (2, "not_a_store")
         assert ran.error["message"].endswith("; name the server's bare repository with --server")

@@ -92,6 +92,11 @@ def common(function: F) -> F:
     return in_one_store(_AS_JSON(function))
 
 
+def common_from(text: str) -> Callable[[F], F]:
+    """The same as `common`, for commands whose argument is a path below the folder of `-C`; ``text`` says so."""
+    return lambda function: in_folder(text, lambda ctx, _, named: folder(ctx, named))(_AS_JSON(function))
+
+
 def common_to_several(function: F) -> F:
     """The same as `common`, for commands that may work on several stores. ``repo`` has all their folders."""
     return in_folder("Work in this folder's repository. May be repeated for several stores.")(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import click
+from click.core import ParameterSource
 
 from ..errors import Usage
 from . import signals
@@ -75,6 +76,13 @@ def folder(ctx: click.Context, repo: Sequence[str]) -> str:
             hint="give one of them; `list` and `claim --next` take several",
         )
     return named[0] if named else "."
+
+
+def from_folder(repo: str, path: str) -> str:
+    """A path on the command line, which begins in the folder of `-C`. KT_REPO names a store, and moves no other path."""
+    ctx = click.get_current_context()
+    is_named = ctx.get_parameter_source("repo") is ParameterSource.COMMANDLINE or ctx.obj
+    return os.path.join(repo, path) if is_named else path  # noqa: PTH118 - a Path would lose `./`
 
 
 def in_stores(repo: Sequence[str], one: Callable[[str], T], several: Callable[[Sequence[str]], T]) -> T:

@@ -18,8 +18,9 @@ import click
 from ...errors import AnswerIsNo, BadInput, KtError
 from ...model.text import plural, visible
 from ..app import escalation
-from ..options import SPAN, VARIABLE, changes, common, flag, takes, takes_time
+from ..options import SPAN, VARIABLE, changes, common_from, flag, takes, takes_time
 from ..output import attributes, exit_with, put_json, warn
+from ..stores import from_folder
 
 #: How long the server's hook may take, in seconds; hosts stop hooks that take longer.
 HOOK_SECONDS = 4.0
@@ -46,11 +47,12 @@ class _Size(click.ParamType[int]):
 
 SIZE = _Size()
 _SERVER = takes("--server", "server", "REPO", "The bare repository on the server.", required=True)
+_COMMON = common_from("Look for REPO from this folder.")
 
 
 def _server(given: Mapping[str, Any]) -> Path:
-    """The server's repository, from the folder of `-C`."""
-    return Path(given["repo"], given["server"])
+    """The server's repository."""
+    return Path(from_folder(given["repo"], given["server"]))
 
 
 @hook.command("install", short_help="Install the hook in a repository on a server.")
@@ -72,7 +74,7 @@ def _server(given: Mapping[str, Any]) -> Path:
 )
 @flag("--force", "Install even in a working clone.")
 @changes
-@common
+@_COMMON
 def install_command(timeout: float | None, memory: int | None, **given: Any) -> None:
     """Install a pre-receive hook that refuses any push of an illegal step to the store branch.
 
@@ -114,7 +116,7 @@ def _guarded(branch: str | None, root: str, pusher_from: str | None) -> str:
 @hook.command("status", short_help="Show what the hook guards, and whether it runs.")
 @_SERVER
 @takes("--branch", "NAME", "Ask whether this branch is guarded.")
-@common
+@_COMMON
 def status_command(**given: Any) -> None:
     """Show what guards a server's repository. Runs the hook once to see whether git would run it.
 
@@ -140,7 +142,7 @@ def status_command(**given: Any) -> None:
 @hook.command("uninstall", short_help="Remove the hook and its settings.")
 @_SERVER
 @changes
-@common
+@_COMMON
 def uninstall_command(**given: Any) -> None:
     """Remove the hook and its settings. Leaves other hooks alone."""
     from ...audit import hosting

@@ -7,9 +7,9 @@ import click
 from ...errors import Usage
 from ...model.text import visible
 from ..app import escalation
-from ..options import changes, chooses, common, takes
+from ..options import changes, chooses, common_from, takes
 from ..output import on_terminal, put_json, warn
-from ..stores import work
+from ..stores import from_folder, work
 from ..terminal.progress import drawn
 
 _NEXT = """\
@@ -31,7 +31,7 @@ next, as you need it:
     "Without it, the job fails until you fill it in.",
 )
 @changes
-@common
+@common_from("Make the store in this folder, or in DIR below it.")
 def init_command(
     directory: str | None, ci: str | None, install: str | None, repo: str, as_json: bool
 ) -> None:
@@ -44,7 +44,7 @@ def init_command(
 
     if install is not None and ci is None:
         raise Usage(problem="--install goes with --ci")
-    where = directory or repo
+    where = from_folder(repo, directory) if directory else repo
     with drawn() as progress:
         made = Store.init(where, ci=ci, install=install, progress=progress, on_effect=work.effects.append)
     warn(*made.warnings)
