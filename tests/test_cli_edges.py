@@ -1181,10 +1181,8 @@ def test_init_below_the_top_makes_that_folder_the_stores_root(tmp_path: Path) ->
     assert "is a store already" in init("ops/review", cwd=tmp_path).out
     other = init("elsewhere", cwd=tmp_path)
     assert other.code == 2
-    assert (
-        "has its store in ops/review; for another one in elsewhere, run `git config kt.root elsewhere` first"
-        in other.err
-    )
+    way_out = f"run `git -C {tmp_path} config kt.root elsewhere` first"
+    assert f"has its store in ops/review; for another one in elsewhere, {way_out}" in other.err
     assert state(tmp_path) == before
 
 
@@ -1197,15 +1195,75 @@ def test_init_in_a_folder_of_a_store_makes_no_second_one(lab: Lab) -> None:
     ran = init("sub/x y", cwd=clone)
     assert ran.code == 2
     assert (
-        "has its store in its top folder; for another one in sub/x y, run `git config kt.root 'sub/x y'` first"
+        "kt takes queue/ and policies/ in the top folder of this repository for a store; for another one in sub/x y, run"
         in ran.err
     )
-    for name in ("its top folder", "a\nb"):
-        assert init(name, cwd=clone).code == 2, name
+    [_, way_out, _] = ran.err.split("`")
+    assert init("its top folder", cwd=clone).code == 2
+    assert "no store can be in 'a\\nb'" in init("a\nb", cwd=clone).err
+    assert not [name for name in ("sub", "its top folder", "a\nb") if (clone / name).exists()]
     assert (state(clone), lab.tip()) == (before, tip)
-    git("config", "kt.root", "sub/x y", cwd=clone)
+    subprocess.run(shlex.split(way_out), cwd=lab.folder, check=True)
     assert init("sub/x y", cwd=clone).code == 0
     assert kt("list", cwd=clone).code == 0
+
+
+def test_init_takes_no_script_called_queue_for_a_store(tmp_path: Path) -> None:
+    git("init", "--quiet", str(tmp_path), cwd=tmp_path)
+    commit_here(tmp_path, "queue")
+    (tmp_path / "policies").mkdir()
+    commit_here(tmp_path, "policies/access.yaml")
+    ran = init("-C", str(tmp_path), "ops", cwd=tmp_path.parent)
+    assert ran.code == 0, ran.err
+    assert kt("list", cwd=tmp_path, env=ME).code == 0
+
+
+def test_init_says_that_a_folder_of_code_called_queue_is_a_store_to_kt(tmp_path: Path) -> None:
+    git("init", "--quiet", str(tmp_path), cwd=tmp_path)
+    (tmp_path / "queue").mkdir()
+    commit_here(tmp_path, "queue/worker.py")
+    ran = init("./-ops", cwd=tmp_path)
+    assert ran.code == 2
+    assert "kt takes queue/ and policies/ in the top folder of this repository for a store" in ran.err
+    subprocess.run(shlex.split(ran.err.split("`")[1]), cwd=tmp_path.parent, check=True)
+    assert init("./-ops", cwd=tmp_path).code == 0
+    assert kt("list", cwd=tmp_path, env=ME).code == 0
+    git("config", "--unset", "kt.root", cwd=tmp_path)
+    assert init("./-ops", cwd=tmp_path).code == 0, "one that is there is only found again"
+    assert git("config", "kt.root", cwd=tmp_path) == "-ops"
+
+
+@pytest.mark.parametrize("folder", ["", "ops"])
+def test_init_in_a_clone_that_is_behind_makes_no_second_store(tmp_path: Path, folder: str) -> None:
+    git("init", "--quiet", "--bare", "-b", "main", "remote.git", cwd=tmp_path)
+    one, other = tmp_path / "one", tmp_path / "other"
+    for clone in (one, other):
+        git("clone", "--quiet", "remote.git", clone.name, cwd=tmp_path)
+    assert init(*filter(None, [folder]), cwd=one).code == 0
+    if folder:
+        # Where the store is, the repository says.
+        (one / ".kt.yaml").write_text("root: ops\n")
+        git("add", ".kt.yaml", cwd=one)
+        git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "root", cwd=one)
+        git("push", "--quiet", cwd=one)
+    refs = git("for-each-ref", cwd=tmp_path / "remote.git")
+    ran = init("sub", cwd=other)
+    assert (ran.code, git("for-each-ref", cwd=tmp_path / "remote.git")) == (2, refs), ran.err
+    assert ("has its store in ops" if folder else "in the top folder of this repository") in ran.err
+    assert "kt.root" not in git("config", "--list", cwd=other)
+    assert not (other / "sub").exists()
+
+
+def test_init_finds_its_folder_from_the_one_that_the_option_names(tmp_path: Path) -> None:
+    for args, env, made in (
+        (("-C", "at", "one"), {}, "at/one"),
+        (("-C", "at"), {}, "at"),
+        (("two",), {"KT_REPO": str(tmp_path / "at")}, "two"),
+    ):
+        ran = init(*args, cwd=tmp_path, env={**ME, **env})
+        assert ran.code == 0, ran.err
+        assert f"made a store in {made} " in ran.out
+        assert (tmp_path / made / "queue").is_dir()
 
 
 def test_init_in_a_bare_repository_makes_the_store_that_others_clone(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -25,6 +25,7 @@ from ..storage.clone import GitStore
 from ..storage.effect import LAST_LOOK, LEAST_FOR_PUSH, LOOK_AGAIN, Effect, EffectOutcome
 from ..storage.interface import Author, Stale
 from ..storage.location import root_of
+from ..storage.trees import Trees
 from .options import OpenOptions
 from .read_session import LOCK_TIMEOUT, RETRY_TIMEOUT
 
@@ -104,41 +105,64 @@ def _create(begun: _Begun, folder: Path, ci: str | None, install: str | None, op
     """Create the store, and record the outcome."""
     progress = options.get("progress")
     author = _author(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(problem=f"{folder}: {error.strerror}") from None
-    try:
-        store = GitStore(folder, progress=progress)
-    except NotAStore:
-        init(folder)
-        store = GitStore(folder, progress=progress)
-    try:
-        inside = root_of(store.repository.inside(folder))
-        if inside and inside != store.root:
-            if store.root or _is_at_top(store, inside):
-                raise BadInput(
-                    problem=f"this repository has its store in {store.root or 'its top folder'}; for another one in "
-                    f"{inside}, run `git config kt.root {shlex.quote(inside)}` first"
-                )
-            store.repository.configure("kt.root", inside)
-            store.close()
+    with _made(folder):
+        try:
             store = GitStore(folder, progress=progress)
-        _begin(begun, store, author, ci, install, options)
-    finally:
-        store.close()
+        except NotAStore:
+            init(folder)
+            store = GitStore(folder, progress=progress)
+        try:
+            if inside := _inside(store, folder):
+                store.location.root = inside
+            _begin(begun, store, author, ci, install, options)
+        finally:
+            store.close()
 
 
-def _is_at_top(store: GitStore, inside: str) -> bool:
-    """Whether a repository without `kt.root` has its store at the top, and none in the folder ``inside``."""
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder for what follows. If that fails, remove what is still empty of it."""
+    # A Path's own is_dir raises for a name that is too long.
+    new = [path for path in (folder, *folder.parents) if not os.path.isdir(path)]  # noqa: PTH112
     try:
-        tip = store.read().revision
-    except NotAStore:
-        return False
-    at_top, below = store.repository.objects.ids_of(
-        [f"{tip}:{layout.QUEUE}", f"{tip}:{inside}/{layout.QUEUE}"]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(problem=f"{folder}: {error.strerror}") from None
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for path in new:
+                path.rmdir()
+        raise
+
+
+def _inside(store: GitStore, folder: Path) -> str:
+    """The path of a folder below the top of the repository. Raises BadInput if no store can be there."""
+    inside = store.repository.inside(folder)
+    try:
+        return root_of(inside)
+    except BadInput:
+        raise BadInput(problem=f"no store can be in {inside!r}; give a folder with a plain name") from None
+
+
+def _require_one(store: GitStore, base: str | None) -> None:
+    """Raise BadInput if a commit has a store in another folder, as far as this clone and the commit tell."""
+    known = store.location.root_at(base)
+    if base is None or known == store.root:
+        return
+    found = f"this repository has its store in {known}"
+    if not known:
+        [tree] = store.repository.objects.ids_of([f"{base}^{{tree}}"])
+        if store.holds(base) or tree is None or not Trees(store.repository, "").has_store(tree):
+            return
+        # A queue/ of something else has that name as well.
+        found = f"kt takes {layout.QUEUE}/ and {layout.POLICIES}/ in the top folder of this repository for a store"
+    top = shlex.quote(str(store.repository.toplevel or store.repository.git_dir))
+    value = f"{'-- ' * store.root.startswith('-')}kt.root {shlex.quote(store.root)}"
+    raise BadInput(
+        problem=f"{found}; for another one in {store.root or 'the top folder'}, run `git -C {top} config {value}` first"
     )
-    return at_top is not None and below is None
 
 
 def require_installable(spec: str) -> None:
@@ -199,6 +223,7 @@ def _begin(
         while True:
             attempts += 1
             base = store.newest_tip.start(max(end - time.monotonic(), 0.1))
+            _require_one(store, base)
             stuck = said if base == said_of else ""
             new = base is None or not store.holds(base)
             files = _policies(store) if new else {}
@@ -211,6 +236,7 @@ def _begin(
             if not files:
                 begun.made = InitResult(None, False, warnings)
                 begun.found(base or "")
+                _remember_root(store, base)
                 return
             message = MESSAGE if new else f"kt: check what is proposed on {ci}\n"
             try:
@@ -233,11 +259,18 @@ def _begin(
                     raise exhausted(attempts, retry_timeout, store.remote, stuck) from None
                 time.sleep(LOOK_AGAIN)
                 continue
+            _remember_root(store, prepared.commit)
             prepared.settle()
             left = store.follow(prepared.commit) if options.get("follow_checkout", True) else None
             begun.warn(f"the checkout was left as it is: {left}" if left else None)
             begun.warn(store.branches.learn_head(store.newest_tip.branch, retry_timeout) if new else None)
             return
+
+
+def _remember_root(store: GitStore, commit: str | None) -> None:
+    """Tell this clone in which folder its store is, if neither it nor a commit says so."""
+    if store.location.root_at(commit) != store.root:
+        store.repository.configure("kt.root", store.root)
 
 
 def _is_there(store: GitStore, commit: str) -> bool:

@@ -45,7 +45,7 @@ class Repository(Refs, Writing, Log, Remotes, Checkout, Signatures):
 
     def configure(self, key: str, value: str) -> None:
         """Set a key in this clone's configuration."""
-        self._must("config", key, value)
+        self._must("config", "--", key, value)
 
     def own_setting(self, key: str) -> str | None:
         """The value of a key in this repository's own configuration file, or None."""
