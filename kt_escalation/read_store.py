@@ -194,7 +194,7 @@ class ReadStore:
     ) -> Iterator[Moment]:
         """The actions on one escalation, or on all, newest first. ``limit`` counts commits; 0 reads all.
 
-        Raises NotFound, AmbiguousId, BadInput, NotAStore, at once.
+        Raises NotFound, AmbiguousId, BadInput, NotAStore, at once, and ShallowClone where history is cut off.
         """
         from .actions import inputs
         from .reporting import log
@@ -209,7 +209,7 @@ class ReadStore:
     def done_by_me(self) -> Iterator[Moment]:
         """The caller's actions, newest first, from the commits whose message names the caller.
 
-        Raises NoIdentity, NotAStore, at once.
+        Raises NoIdentity, NotAStore, at once, and ShallowClone where history is cut off.
         """
         from .reporting import log
 

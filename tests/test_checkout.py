@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from lab import Lab, git, kt, state
 
+from kt_escalation import Store
+from kt_escalation.errors import ShallowClone
 from kt_escalation.git.process import Done
 from kt_escalation.storage.waiting import unreachable
 
@@ -633,5 +635,10 @@ def test_the_log_of_a_shallow_clone_ends_where_its_history_does(lab: Lab) -> Non
         one for one in kt("doctor", "--json", cwd=clone).json["findings"] if one["check"] == "history"
     ]
     assert (history["ok"], history["remedy"]) == (True, "git fetch --unshallow")
+    # What nobody did is not known either, also where the last commit here is not by the one who is asked about.
+    with Store.open(clone) as store, pytest.raises(ShallowClone):
+        list(store.done_by_me())
     git("fetch", "--quiet", "--unshallow", cwd=clone)
     assert kt("log", "--json", cwd=clone).json == kt("log", "--json", cwd=older).json
+    with Store.open(clone) as store:
+        assert not list(store.done_by_me())

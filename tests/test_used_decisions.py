@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,25 @@ def test_the_log_tells_them(store: Path) -> None:
 def test_the_events_tell_them(store: Path) -> None:
     lines = kt("events", "--json", cwd=store).out.splitlines()
     assert used([json.loads(line) for line in lines]) == FACTS
+
+
+def test_a_release_over_a_record_is_no_release_and_a_record_among_releases_no_raise(tmp_path: Path) -> None:
+    past = UsedPast(tmp_path)
+    over, among = past.path / "queue/esc_one.yaml", past.path / "queue/released/2024/01/08/esc_dora.yaml"
+    shutil.copy(past.path / "queue/released/2024/01/05/esc_anna.yaml", over)
+    past.commit("boss", "over a record")
+    among.parent.mkdir()
+    shutil.copy(past.path / "queue/resolved/2024/01/08/esc_dora.yaml", among)
+    past.commit("boss", "among releases")
+    found = [("esc_dora", "is a record, and no release"), ("esc_one", "is a release, and no record")]
+    entries = kt("log", "--json", "--limit", "2", cwd=past.path).json["entries"]
+    assert [(one["escalation_id"], one["text"]) for one in entries] == found
+    events = [json.loads(line) for line in kt("events", "--json", cwd=past.path).out.splitlines()[-2:]]
+    assert [(one["escalation_id"], one["text"]) for one in events[::-1]] == found
+    assert {one["action"] for one in entries + events} == {"unreadable"}
+    readme = (unpacked(past.path, "--id", "esc_dora") / "README.md").read_text()
+    said = re.findall(rf"{entries[0]['commit'][:12]}  (.*)", readme)
+    assert set(said) == {f"unreadable esc_dora: {found[0][1]}"}
 
 
 def test_the_figures_count_them_where_they_happened(store: Path) -> None:

@@ -226,8 +226,9 @@ def _told(store: GitStore, steps: Sequence[_Step], sides: Sides, keep: Keep) -> 
             hint="run `git fetch`",
         )
     for number, step in enumerate(steps):
-        before = _of(sides, step.old.old_mode, step.old.old) if step.old else Side()
-        after = _of(sides, step.new.new_mode, step.new.new) if step.new else Side()
+        is_release = bool(step.release)
+        before = _of(sides, step.old.old_mode, step.old.old, is_release) if step.old else Side()
+        after = _of(sides, step.new.new_mode, step.new.new, is_release) if step.new else Side()
         record = used(number)
         first = _FIRST_OF_RELEASE if step.release else 0
         for index, happening in enumerate(_happened(step.commit, before, after), first):
@@ -240,8 +241,10 @@ def _record_of(store: GitStore, step: _Step) -> str | None:
     return store.repository.objects.id_of(f"{step.commit.oid}:{store.full(path)}")
 
 
-def _of(sides: Sides, mode: str, oid: str | None) -> Side:
-    return sides.of(oid) if oid and mode == _PLAIN else Side(problem=f"is not a regular file (mode {mode})")
+def _of(sides: Sides, mode: str, oid: str | None, released: bool) -> Side:
+    if not oid or mode != _PLAIN:
+        return Side(problem=f"is not a regular file (mode {mode})")
+    return sides.of(oid, released=released)
 
 
 def _happened(commit: Commit, before: Side, after: Side) -> tuple[changes.Happening, ...]:

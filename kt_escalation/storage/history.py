@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 
@@ -41,6 +41,14 @@ class Side:
     record: Record | None = None
     problem: str | None = None
     release: Release | None = None
+
+    def at(self, *, released: bool) -> Side:
+        """The same at the path of a release, or of a record. There the other one is a problem."""
+        if released and self.record:
+            return Side(problem="is a record, and no release")
+        if self.release and not released:
+            return Side(problem="is a release, and no record")
+        return self
 
 
 _NO_FILE = Side()
@@ -91,9 +99,9 @@ class Sides:
                 keep(oid, side.record)
         return missing
 
-    def of(self, oid: str) -> Side:
-        """What a blob holds. Call `learn` with its id first."""
-        return self._known.get(oid) or Side(problem="cannot be read here")
+    def of(self, oid: str, *, released: bool = False) -> Side:
+        """What a blob holds at the path of a record, or of a release. Call `learn` with its id first."""
+        return (self._known.get(oid) or Side(problem="cannot be read here")).at(released=released)
 
 
 def _side(data: bytes | None) -> Side:
@@ -131,17 +139,26 @@ def steps(
     else:
         commits = islice(_life(store, revision, escalation_id, limit), limit or None)
     if cut_off := store.repository.cut_off:
-        commits = _down_to(store, cut_off, commits)
+        commits = _down_to(store, cut_off, commits, revision if actors else None)
     sides = Sides(store)
     for batch in chunks(commits, _AT_ONCE):
         yield from _read(store, batch, escalation_id, sides)
 
 
-def _down_to(store: GitStore, cut_off: Container[str], commits: Iterable[Commit]) -> Iterator[Commit]:
+def _down_to(
+    store: GitStore, cut_off: Collection[str], commits: Iterable[Commit], revision: str | None
+) -> Iterator[Commit]:
+    """The commits down to those whose parents are lacking. Raises ShallowClone there.
+
+    ``revision`` is where a search of messages began, which may leave out the commits at the cut.
+    """
+    cut = ShallowClone(where=str(store.repository.toplevel or store.repository.git_dir))
     for commit in commits:
         if commit.oid in cut_off:
-            raise ShallowClone(where=str(store.repository.toplevel or store.repository.git_dir))
+            raise cut
         yield commit
+    if revision is not None and any(store.repository.is_ancestor(one, revision) for one in cut_off):
+        raise cut
 
 
 def _by(store: GitStore, revision: str, actors: Sequence[str]) -> Iterator[Commit]:
@@ -318,8 +335,8 @@ def _read(
         }
     )
 
-    def side(oid: str | None) -> Side:
-        return sides.of(oid) if oid else _NO_FILE
+    def side(oid: str | None, *, released: bool = False) -> Side:
+        return sides.of(oid, released=released) if oid else _NO_FILE
 
     for one in told:
         commit = one.commit
@@ -336,7 +353,7 @@ def _read(
         for change in commit.changes:
             name = layout.released_id(store.below(change.path))
             if name:
-                yield _step(commit, name, side(change.old), side(change.new))
+                yield _step(commit, name, side(change.old, released=True), side(change.new, released=True))
 
 
 def _step(commit: Commit, name: str, before: Side, after: Side, archived: str | None = None) -> Step:
@@ -356,4 +373,4 @@ def _archived(store: GitStore, told: _Separated, escalation_id: str | None) -> I
     for archive in told.bringing:
         for name, data in store.reader.archived.contents(archive.data, archive.ids).items():
             if name not in told.archived and escalation_id in (None, name):
-                yield _step(commit, name, _NO_FILE, _side(data))
+                yield _step(commit, name, _NO_FILE, _side(data).at(released=False))

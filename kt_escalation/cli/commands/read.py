@@ -262,7 +262,10 @@ def _page(store: Store, found: Found, include_context: bool, *, past: bool) -> I
 @reads
 @common
 def log_command(escalation_id: str | None, repo: str, as_json: bool, **given: Any) -> None:
-    """Show what happened and when, newest first, from git history."""
+    """Show what happened and when, newest first, from git history.
+
+    In a shallow clone it exits 2 where the history is cut off. With --limit it may end before that.
+    """
     with drawn(prints=not as_json) as progress, store_of(repo, progress=progress) as store:
         moments = store.log(escalation_id, **given)
         if as_json:
