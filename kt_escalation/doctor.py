@@ -209,13 +209,24 @@ def _branch(
     if branch:
         yield from _hidden(store, f"refs/heads/{branch}", branch)
         yield from _hidden(store, f"refs/remotes/{remote}/{branch}", f"{remote}/{branch}")
+        if store.repository.remote_head(remote) == branch:
+            for name in (remote, f"{remote}/HEAD"):
+                yield from _hidden(store, f"refs/remotes/{remote}/HEAD", name)
 
 
 def _hidden(store: GitStore, ref: str, name: str) -> Iterator[Finding]:
     """Warn of refs here that other git commands take for the store branch."""
     for other in store.repository.preferred_to(ref, name):
+        if store.repository.tip_of(other) == store.repository.tip_of(ref):
+            continue
         detail = f"git commands take {name} for {other} here, not for {ref}, which kt reads"
-        remedy = f"git update-ref -d {shlex.quote(other)}; if the remote has it too, delete it there"
+        # It may name another ref, which stays. Somebody's branch may have commits that nothing else has.
+        remedy = (
+            f"git update-ref --no-deref -d {shlex.quote(other)}; if the remote has it too, delete it there"
+        )
+        if other.startswith("refs/heads/"):
+            mine = shlex.quote(other.removeprefix("refs/heads/"))
+            remedy = f"git branch -m {mine} NAME; if the remote has {mine} too, delete it there"
         yield Finding("branch", True, detail, remedy)
 
 

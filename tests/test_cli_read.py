@@ -763,6 +763,8 @@ def test_doctor_names_what_is_bad_and_how_to_mend_it(
         ("refs/main", "main"),
         ("refs/tags/origin/main", "origin/main"),
         ("refs/heads/origin/main", "origin/main"),
+        ("refs/tags/origin", "origin"),
+        ("refs/heads/origin/HEAD", "origin/HEAD"),
     ],
 )
 def test_doctor_warns_of_what_git_shows_in_place_of_the_store_branch(lab: Lab, ref: str, name: str) -> None:
@@ -771,7 +773,10 @@ def test_doctor_warns_of_what_git_shows_in_place_of_the_store_branch(lab: Lab, r
     git("update-ref", "refs/tags/main/1", "HEAD~", cwd=clone)
     assert not [one for one in findings(clone, "branch") if "remedy" in one]
     git("update-ref", "-d", "refs/tags/main/1", cwd=clone)
-    git("update-ref", ref, "HEAD~", cwd=clone)
+    git("update-ref", ref, "HEAD", cwd=clone)
+    assert not [one for one in findings(clone, "branch") if "remedy" in one], "it is the same commit"
+    git("update-ref", "refs/heads/side", "HEAD~", cwd=clone)
+    git("symbolic-ref", ref, "refs/heads/side", cwd=clone)
     shown = git("rev-parse", name, cwd=clone)
     assert shown == git("rev-parse", "HEAD~", cwd=clone) != git("rev-parse", "HEAD", cwd=clone)
     [warned] = [one for one in findings(clone, "branch") if "remedy" in one]
@@ -780,8 +785,12 @@ def test_doctor_warns_of_what_git_shows_in_place_of_the_store_branch(lab: Lab, r
     if name == "main":
         git("remote", "remove", "origin", cwd=clone)
         assert warned in findings(clone, "branch")
+    if ref.startswith("refs/heads/"):
+        git("update-ref", "--no-deref", ref, "HEAD~", cwd=clone)
     git(*shlex.split(warned["remedy"].partition(";")[0])[1:], cwd=clone)
     assert not [one for one in findings(clone, "branch") if "remedy" in one]
+    kept = ("side", *(["NAME"] if ref.startswith("refs/heads/") else []))
+    assert {git("rev-parse", f"refs/heads/{name}", cwd=clone) for name in kept} == {shown}
 
 
 ROSTER = """\
