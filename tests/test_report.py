@@ -32,7 +32,7 @@ from terminal import at_a_terminal, kt_at_a_terminal
 
 from kt_escalation.cli.commands.report import report_command
 from kt_escalation.model.text import is_hidden, visible
-from kt_escalation.reporting import figures
+from kt_escalation.reporting import extras, figures
 from kt_escalation.reporting.extras import how_to_install
 from kt_escalation.reporting.html import charts, page
 from kt_escalation.reporting.overview import PERIODS, Overview, report
@@ -488,6 +488,19 @@ with Store.open(".") as store:
 )
 def test_how_to_install_it_goes_by_how_kt_was(noted: dict[str, Any], told: str) -> None:
     assert how_to_install("report", noted) == told.replace("PYTHON", shlex.quote(sys.executable))
+
+
+def test_how_to_install_it_needs_no_pip_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    noted = {"url": "https://example.com/kt.whl", "archive_info": {}}
+    wanted = "'kt-escalation[report] @ https://example.com/kt.whl'"
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    python = shlex.quote(sys.executable)
+    assert how_to_install("report", noted) == f"run `uv pip install --python {python} {wanted}`"
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    (tmp_path / "uv-receipt.toml").write_text("[tool]\n")
+    assert how_to_install("report", noted) == f"run `uv tool install --force {wanted}`"
 
 
 # --- what docs/report.md says ------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -26,10 +27,14 @@ def how_to_install(extra: str, found: Mapping[str, Any] | None = None) -> str:
 
     ``found`` is pip's record of where kt came from (PEP 610); by default it is read here. kt is on no package
     index, so its name alone is never given: somebody else could register it. The pip on somebody's PATH may be
-    that of another Python, so it is the pip of the Python that runs kt.
+    that of another Python, so it is the pip of the Python that runs kt. uv makes environments without pip.
     """
     found = _direct_url() if found is None else found
     pip = f"{shlex.quote(sys.executable)} -m pip install"
+    if Path(sys.prefix, "uv-receipt.toml").exists():
+        pip = "uv tool install --force"
+    elif find_spec("pip") is None:
+        pip = f"uv pip install --python {shlex.quote(sys.executable)}"
     url, inside = str(found.get("url") or ""), str(found.get("subdirectory") or "")
     if not url:
         return f"install the extra `{extra}` from where kt was installed from"
