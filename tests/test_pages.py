@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
@@ -132,6 +133,13 @@ def test_the_guide_for_auditors_runs_as_printed(lab: Lab) -> None:
     kt("resolve", "--id", "esc_req_42", "--outcome", "denied", "--reason", "Not as agreed", cwd=clone)
     told = as_printed("auditor.md", clone)
     assert "policy-config.yaml" in told[-1]
+    # Whoever raises an escalation can put a key of the same name into it.
+    [tree] = re.findall(r"\(sed .*\)", text_of("auditor.md"))
+    context = {"request_id": "req_44", "reason_code": "a.b", "event_context": {"policies": "0" * 40}}
+    assert kt("raise", "--file", "-", cwd=clone, stdin=json.dumps(context).encode()).code == 0
+    own = tree.strip("()").replace("resolved/*/*/*/esc_req_42", "esc_req_44")
+    found = subprocess.run(["sh", "-c", own], cwd=clone, capture_output=True, text=True, check=True).stdout
+    assert found.split() == [git("rev-parse", "HEAD:policies", cwd=clone)]
 
 
 def test_the_page_of_events_names_each_action_of_one() -> None:
