@@ -198,8 +198,8 @@ class Judge:
         if wrong is not None:
             self.findings.find(commit, *refused(wrong))
             start.commit = start.commit or commit.oid
-            if self._judged.sound is not None:
-                self.commits.read_as[commit.oid] = self._judged.sound
+            # Where none before it could be read, its own is asked once more, and cannot be.
+            self.commits.read_as[commit.oid] = self._judged.sound or commit.oid
             self._parts.carried.judge(commit)
             return
         for path, kind in difference.modes:

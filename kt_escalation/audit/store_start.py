@@ -45,12 +45,10 @@ class StoreStart:
     # The commits of the line without a store, and whether the others that were asked about have one.
     _bare: set[str] = field(default_factory=set, init=False)
     _holding: dict[str, bool] = field(default_factory=dict, init=False)
-    # The commit from whose mark this run goes on.
-    _mark: str | None = field(default=None, init=False)
 
     def resume(self, mark: str, start: str | None, named: Iterable[str], *, is_sound: bool) -> None:
         """Go on from the mark of another run, at a commit whose tree could be read, or not."""
-        self.commit, self.named, self._mark = start, set(named), mark
+        self.commit, self.named = start, set(named)
         if start is None or (is_sound and not self._trees.has_store(self._commits.tree_of(mark))):
             self._bare.add(mark)
 
@@ -128,19 +126,8 @@ class StoreStart:
         if commit == self.commit or commit in self._commits.read_as:
             return True
         if commit not in self._holding:
-            tree = self._commits.tree_of(commit)
-            self._holding[commit] = self._trees.has_store(tree) or self._is_refused(commit, tree)
+            self._holding[commit] = self._trees.has_store(self._commits.tree_of(commit))
         return self._holding[commit]
-
-    def _is_refused(self, commit: str, tree: str) -> bool:
-        """Whether a commit was refused before the mark, when no earlier tree could count in place of its own."""
-        lines, start, mark = self._lines, self.commit, self._mark
-        if start is None or mark is None or commit not in lines or start not in lines:
-            return False
-        if not (lines.is_on(mark, commit) and lines.is_on(commit, start)):
-            return False
-        [found] = self._trees.differences([(None, tree)])
-        return found.unsound is not None
 
     def moves_root(self, commit: Commit, change: FileChange) -> bool:
         """Whether a change of `.kt.yaml` names another folder for the store than when it started."""
