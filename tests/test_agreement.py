@@ -252,7 +252,7 @@ def is_released(graph: Graph, repository: Path, name: str, records: dict[str, or
         pytest.param(0, 30, id="slice"),
         pytest.param(hostile.DOUBTING + 20, 5, id="doubts"),
         pytest.param(hostile.USING, 8, id="uses"),
-        pytest.param(hostile.RETURNING, 8, id="comes again"),
+        pytest.param(hostile.RETURNING + 40, 8, id="comes again"),
         *(
             pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak)
             for start in (0, hostile.DOUBTING, hostile.USING, hostile.RETURNING)
