@@ -187,7 +187,7 @@ def _check_rerouted(before: Record, after: Record, author: str, admin: bool) -> 
         assert after.route.source == "fallback"
         assert before.claim is None
         assert before.requires.claim_within is not None
-        assert after.queued_at > before.queued_at + before.requires.claim_within, "rerouted too soon"
+        assert after.queued_at >= before.queued_at + before.requires.claim_within, "rerouted too soon"
 
 
 def _check_holder(before: Record, after: Record, author: str, admin: bool) -> None:
@@ -224,7 +224,7 @@ def _check_decision(before: Record, after: Record, author: str) -> None:
         within = after.requires.resolve_within
         assert not new
         assert within is not None
-        assert after.resolution.resolved_at > after.raised_at + within, "expired too soon"
+        assert after.resolution.resolved_at >= after.raised_at + within, "expired too soon"
         return
     assert new, "resolved without a decision"
     assert after.resolution.outcome == new[0].outcome, "resolved without a decision"
