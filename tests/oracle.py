@@ -83,6 +83,8 @@ ARCHIVE = re.compile(
 DATED = re.compile(r"queue/(resolved|released)/(\d{4}/\d\d)/\d\d/([^/]+)\.yaml", re.ASCII)
 IDS = re.compile(rb"(esc_[a-z0-9][a-z0-9_-]{0,59}\n)+")
 LARGEST = 1024 * 1024
+#: Stands for a tree where no tree has the policies in force.
+GATHERED = "f" * 64
 
 
 def objects_in(repository: Path) -> dict[str, tuple[str, bytes]]:
@@ -778,9 +780,8 @@ class _Replay:
         if legal == now and here.sound:
             then.force = self.assembled(here)
         elif legal != known:
-            # No tree has them together, so that nobody can name the one by which he has routed.
-            own = [("40000", b"policies", "f" * 64)]
-            then.force = self.assembled(Snap(own, legal))
+            # No tree has them together.
+            then.force = self.assembled(Snap([("40000", b"policies", GATHERED)], legal))
 
     def accepts(self, oid: str, then: At, listed: set[Waiver]) -> bool:
         """Take records and policy files as waived that are; whether more waivers count by that."""
@@ -880,7 +881,9 @@ class _Replay:
         seen = {name}
         while reopens is not None and reopens not in seen:
             seen.add(reopens)
-            origin = self.record(there.state(reopens))
+            # Whoever has legally decided it counts, whatever somebody has made of it since.
+            is_bad = reopens in self.bad
+            origin = self.record(self.legal.get(reopens, ABSENT) if is_bad else there.state(reopens))
             yield from (one.reviewer for one in origin.reviews) if origin else ()
             reopens = origin.reopens if origin else None
 
@@ -900,6 +903,11 @@ class _Replay:
             return True
         user = roster.by_id.get(known_as(email, roster))
         return user is not None and "admin" in user.roles
+
+    @staticmethod
+    def named(policies: Policies, there: Snap) -> Policies:
+        """Policies with the tree that a command names which routes by them at a commit."""
+        return replace(policies, tree=there.tree) if policies.tree == GATHERED else policies
 
     def is_proven(self, commit: Commit, policies: Policies) -> bool:
         """Whether a change of policies is signed where they ask for it."""
@@ -924,6 +932,7 @@ class _Replay:
 
     def plain(self, commit: Commit, was: At, then: At) -> None:
         oid = commit.oid
+        self.bad, self.legal = was.bad, was.legal
         old, new = self.snaps[commit.parents[0]], self.snaps[oid]
         wrong, folded, folded_uses = self.foldings(oid, was.force)
         archives = [self.report(oid, *fault, sure=self.sure) for fault in wrong]
@@ -958,7 +967,7 @@ class _Replay:
                 continue
             if is_archives:
                 before, after = rest, loose(after)
-            broken = self.judged(name, before, after, commit, was.force, [old])
+            broken = self.judged(name, before, after, commit, self.named(was.force, old), [old])
             if is_archives and not before:
                 # Whatever it is, something of that name was there.
                 broken = [("duplicate_file", path)]
@@ -1083,8 +1092,9 @@ class _Replay:
         user = force.roster.by_id.get(who) if force.roster else None
         may = force.roster is None or (user is not None and {"gateway", "admin"} & {*user.roles})
         tolerance = force.settings.claims.clock_tolerance
-        date = max(commit.at, self.newest(commit.parents[0]) - tolerance)
         rightly = use_rules.is_release(made, record, who, commit.at, landed, tolerance)
+        # So long after its time nobody remembers it.
+        date = self.newest(commit.parents[0]) - timedelta(days=1)
         rightly = rightly and not use_rules.is_late(record, date, landed)
         return bool(may) and path == use_rules.path_of(record) and rightly
 
@@ -1100,10 +1110,7 @@ class _Replay:
         wrong = [
             one
             for one in self.found
-            if one.name != name
-            and one.places & by
-            and one not in self.healed
-            and one.rule not in ("message", "foreign")
+            if one.name is None and one.places & by and one.rule not in ("message", "foreign")
         ]
         if any(not one.sure or len(one.places) > 1 or self.folds(one.commit, name, then) for one in wrong):
             then.unclear.add(name)
@@ -1487,7 +1494,7 @@ class _Replay:
             # By which policies a merge is asked that only says something is not said where they differ.
             self.doubtful.add(commit.oid)
         # What came in on the side that the line goes past may not be lost there.
-        self.bad = then.bad
+        self.bad, self.legal = then.bad, then.legal
         self.dropped(commit, first, was)
         self.carried_merges(commit, was)
         # It may say what the branch had not yet, though its line had it a commit before.
@@ -1509,7 +1516,7 @@ class _Replay:
                     then.ill[path] = [one]
         if not commit.readable:
             self.report(commit.oid, "message", "queue", sure=self.sure)
-        self.bad = then.bad
+        self.bad, self.legal = then.bad, then.legal
         for other in commit.parents[1:]:
             self.dropped(commit, other, was)
         self.carried_merges(commit, was)
@@ -1520,11 +1527,9 @@ class _Replay:
         first, second = commit.parents
         old, new, carried = self.snaps[first], self.snaps[commit.oid], self.carried(commit.oid)
         brought: set[str] = set()
-        self.bad = then.bad
+        self.bad, self.legal = then.bad, then.legal
         # What reopens another comes after it.
-        for name in sorted(
-            old.records() | new.records(), key=lambda name: (bool(self.reopens(new, name)), name)
-        ):
+        for name in sorted(old.records() | new.records(), key=lambda name: (self.depth(new, name), name)):
             if old.state(name) != new.state(name):
                 brought.add(name)
                 self.merged_record(commit, name, was, then)
@@ -1551,6 +1556,15 @@ class _Replay:
         """Whether some step that is carried is from a tree that cannot be read, or to one."""
         around = carried.union(*(self.commits[oid].parents for oid in carried))
         return any(not self.raw[oid].sound for oid in around)
+
+    def depth(self, there: Snap, name: str) -> int:
+        """How many records a record reopens, directly or through others."""
+        seen: list[str] = []
+        at: str | None = name
+        while at is not None and at not in seen:
+            seen.append(at)
+            at = self.reopens(there, at)
+        return len(seen)
 
     def reopens(self, there: Snap, name: str) -> str | None:
         record = self.record(there.state(name))
@@ -1692,7 +1706,7 @@ class _Replay:
             return faults
         restores = name in was.bad and len(chain) == 1
         if last and last.status == "claimed" and last.claim and last.claim.expires_at and not restores:
-            if self.dated(commit) > last.claim.expires_at + tolerance:
+            if commit.at > last.claim.expires_at + tolerance:
                 faults.append((chain[-1], "time", layout.path_of(last)))
             return faults
         for oid in chain:
@@ -1719,6 +1733,7 @@ class _Replay:
         claims = there.settings.claims.replace(clock_tolerance=tolerance)
         settings = there.settings.replace(claims=claims)
         mixed = replace(there, roster=was.force.roster, settings=settings)
+        mixed = self.named(mixed, self.snaps[fork]) if fork in self.at else mixed
         around = [self.snaps[commit.oid]]
         wrong = self.judged(name, state, after, one, mixed, around)
         record = self.record(after)
@@ -1811,9 +1826,11 @@ class _Replay:
         return bool(gone & {versions[0], *(self.snaps[oid].files.get(path) for oid in chain)})
 
     def dated(self, commit: Commit) -> datetime:
-        """The date of a merge, which is no earlier than that of anything below it that acted."""
+        """The date of a merge, which is no earlier than that of anything below it that acted, if that is signed."""
         before = self.before[commit.oid]
-        return max(commit.at, self.newest(before)) if before else commit.at
+        if before is None or self.at[before].force.settings.signatures != "required":
+            return commit.at
+        return max(commit.at, self.newest(before))
 
     def newest(self, tip: str) -> datetime:
         """The newest date of a commit that acted up to a commit of the line."""

@@ -65,11 +65,20 @@ class Tale:
             after = creation.raise_(raisable, name, one, "c0")
         elif what == "claim":
             after = transitions.claim(self.record(branch, name), one, f"c-{who}")
+        elif what == "withdraw":
+            after = transitions.withdraw(self.record(branch, name), one, "not needed")
         elif what == "note":
             after = transitions.note(self.record(branch, name), one, f"Hm, {who}")
         else:
             after = transitions.resolve(self.record(branch, name), one, what, "because")  # type: ignore[arg-type]
         return self.graph.put(branch, self.graph.written(branch, after), email(author or who), message)
+
+    def reopens(self, branch: Branch, who: str, name: str, new: str) -> str:
+        """Somebody reopens a record under a given id."""
+        self.graph.now += timedelta(minutes=1)
+        one = actor(email(who), self.graph.now, self.graph.policies(branch))
+        made = creation.reopen(self.record(branch, name), one, "It was wrong", new)
+        return self.graph.put(branch, self.graph.written(branch, made), email(who), "by hand\n")
 
     def releases(self, branch: Branch, who: str = "gw", name: str = "esc_r1") -> str:
         """The release of a decision of the main branch by somebody."""

@@ -709,11 +709,11 @@ def a_late_release_is_dated_back(tale: Tale) -> None:
     for_one_use(tale, "    valid_for: 1h\n")
     tale.decided()
     now = tale.graph.now
-    tale.later(1)
+    tale.later(3)
     tale.does(tale.main, "gw", "raise", "esc_r2")
     tale.graph.now = now
     tale.releases(tale.main)
-    tale.later(2)
+    tale.later(4)
 
 
 def a_decision_is_used_whose_commit_says_what_a_waiver_accepts(tale: Tale) -> None:
@@ -724,6 +724,58 @@ def a_decision_is_used_whose_commit_says_what_a_waiver_accepts(tale: Tale) -> No
     listed = hostile.waivers([(bad, "message", "queue")])
     tale.put(tale.main, {"policies/waivers.yaml": listed}, "boss")
     tale.releases(tale.main)
+
+
+def a_decision_is_used_beside_which_a_waiver_accepts_something(tale: Tale) -> None:
+    """What is wrong with one record says nothing about another one that the same commit has changed."""
+    for_one_use(tale)
+    for name in ("esc_r1", "esc_r2"):
+        tale.does(tale.main, "gw", "raise", name)
+    side = tale.side()
+    tale.does(side, "alice", "claim")
+    claimed, other = "queue/esc_r1.yaml", "queue/esc_r2.yaml"
+    changed = tale.graph.data(tale.main.files[other]).replace(b"severity: medium", b"severity: low")
+    tale.put(tale.main, {claimed: side.files[claimed], other: changed}, "alice")
+    tale.does(tale.main, "alice", "approved")
+    tale.releases(tale.main)
+
+
+def who_decided_first_decides_beside_what_hides_it(tale: Tale) -> None:
+    """The merge that brings a decision also changes the record between it and the one that its author decided."""
+    tale.put(tale.main, {"policies/settings.yaml": "rules:\n  - approvals: 2\n"}, "boss")
+    for by, what in (
+        ("gw", "raise"),
+        ("alice", "claim"),
+        ("alice", "approved"),
+        ("bob", "claim"),
+        ("bob", "approved"),
+    ):
+        tale.does(tale.main, by, what)
+    between, again = "esc_01m84v4g00p521bw6ppg4swqwm", "esc_01000000000000000000000000"
+    tale.reopens(tale.main, "carol", "esc_r1", between)
+    tale.does(tale.main, "carol", "withdraw", between)
+    tale.reopens(tale.main, "carol", between, again)
+    side = tale.side()
+    # kt refuses it: she has decided what is reopened.
+    tale.does(side, "alice", "claim", again)
+    [path] = tale.graph.paths(side, between)
+    hidden = tale.graph.data(side.files[path]).replace(b"reopens: esc_r1", b"reopens: esc_r0")
+    tale.put(side, {path: hidden}, "mallory")
+    tale.does(tale.main, "gw", "raise", "esc_r3")
+    tale.merge(tale.main, side.tip, "mallory")
+
+
+def somebody_raises_while_settings_are_gone_and_people_change(tale: Tale) -> None:
+    """No tree has the policies in force, so those who raise name the one that is there."""
+    tale.put(tale.main, {"policies/settings.yaml": "claims: {proposals: 20d}\n"}, "boss")
+    bad = tale.put(tale.main, {"policies/settings.yaml": None}, "mallory")
+    listed = hostile.waivers([(bad, "policies", "policies/settings.yaml")])
+    tale.put(tale.main, {"policies/waivers.yaml": listed}, "boss")
+    tale.put(tale.main, {ROSTER: roster("alice", "gw", "boss")}, "boss")
+    side = tale.side()
+    tale.decided(branch=side)
+    tale.does(tale.main, "gw", "raise", "esc_r2")
+    tale.merge(tale.main, side.tip, "alice")
 
 
 def what_an_admin_took_back_is_merged_by_an_admin(tale: Tale) -> None:
@@ -753,7 +805,10 @@ def what_was_squashed_goes_on_and_is_merged_by_somebody(tale: Tale) -> None:
 @pytest.mark.parametrize(
     ("tell", "rules", "released"),
     [
-        (a_late_proposal_is_merged_by_a_commit_that_is_dated_back, {"time"}, False),
+        (a_late_proposal_is_merged_by_a_commit_that_is_dated_back, set(), True),
+        (a_decision_is_used_beside_which_a_waiver_accepts_something, {"transition"}, True),
+        (who_decided_first_decides_beside_what_hides_it, {"resolved", "not_allowed"}, None),
+        (somebody_raises_while_settings_are_gone_and_people_change, set(), None),
         (a_late_release_is_dated_back, {"release"}, False),
         (a_decision_is_used_whose_commit_says_what_a_waiver_accepts, set(), None),
         (what_an_admin_took_back_is_merged_by_an_admin, set(), None),

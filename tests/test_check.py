@@ -255,6 +255,30 @@ def test_a_merge_that_is_dated_back_brings_no_old_step(forge: Forge, decides: bo
     assert ": time: expected it to be merged within 14d" in refused.err
 
 
+@pytest.mark.parametrize("moved", [False, True], ids=["as it is", "behind other work"])
+def test_policies_that_an_admin_proposed_long_ago_do_not_land_by_a_push(forge: Forge, moved: bool) -> None:
+    """Where the store has not changed since, they are on the line itself. An admin's merge lands them all the same."""
+    base = forge.tip()
+    forge.git("switch", "--quiet", "-c", "topic")
+    forge.write("policies/policy-config.yaml", "pack: {enabled: false}\n")
+    old = forge.commit("boss", "not today", **dated(datetime.now(UTC) - timedelta(days=15)))
+    forge.git("switch", "--quiet", "main")
+    if moved:
+        forge.write("src/main.py", "1\n")
+        base = forge.commit("carol", "other work")
+    server = serve(forge)
+    merged = "--no-ff" if moved else "--ff-only"
+    git("merge", "--quiet", merged, "topic", cwd=forge.path, env=identity("mallory"))
+    for ran in (kt("check", f"{base}..HEAD", "--json", cwd=forge.path), offer(forge, server)):
+        assert ran.code == 1
+        assert "expected it to be merged within 14d" in ran.out + ran.err
+        assert old[:12] in ran.out + ran.err
+    forge.git("reset", "--quiet", "--hard", base)
+    git("merge", "--quiet", "--no-ff", "-m", "as proposed", "topic", cwd=forge.path, env=identity("boss"))
+    assert kt("check", f"{base}..HEAD", "--json", cwd=forge.path).code == 0
+    assert offer(forge, server).code == 0
+
+
 def test_an_old_history_moves_to_a_new_server(forge: Forge, tmp_path: Path) -> None:
     long_ago = datetime.now(UTC) - timedelta(days=300)
     proposed_long_ago(forge, long_ago)

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from forge import (
     SETTINGS,
     Forge,
     assert_refused,
+    identity,
     key_of,
     later,
     push,
@@ -30,6 +32,7 @@ from forge import (
 from lab import git, kt
 from pages import as_printed
 
+from kt_escalation import Store, audit
 from kt_escalation.git.repository import Repository
 
 # --- SSH ------------------------------------------------------------------------------------------
@@ -109,6 +112,33 @@ def test_a_decision_with_an_unsigned_step_is_not_used_even_if_that_is_waived(
     server = serve(signed)
     signed.commit("boss", "use it")
     assert_refused(signed, server, "release", "a decision that legal steps led to")
+
+
+@pytest.mark.parametrize("days", [0, 20])
+def test_a_merge_that_is_dated_back_lands_no_late_proposal_where_steps_are_signed(
+    signed: Forge, days: int
+) -> None:
+    """What acted before it was later, and is signed, so the merge was later too."""
+    begun = datetime.now(UTC)
+
+    def at(who: str, when: datetime) -> Store:
+        sign_as(signed, who)
+        for key, value in (("name", who), ("email", f"{who}@example.com")):
+            signed.git("config", f"user.{key}", value)
+        return Store.open(signed.path, clock=lambda: when)
+
+    signed.git("switch", "--quiet", "-c", "topic")
+    with at("alice", begun + timedelta(minutes=1)) as store:
+        store.claim("esc_one")
+        store.resolve("esc_one", "denied", "no")
+    signed.git("switch", "--quiet", "main")
+    with at("boss", begun + timedelta(days=days, minutes=2)) as store:
+        store.note("esc_two", "meanwhile")
+    when = (begun + timedelta(minutes=3)).isoformat()
+    made = {**identity("boss"), "GIT_COMMITTER_DATE": when, "GIT_AUTHOR_DATE": when}
+    git("merge", "--quiet", "--no-ff", "-m", "Merge", "topic", cwd=signed.path, env=made)
+    report = audit.verify(signed.path, afresh=True, now=begun + timedelta(days=days, minutes=5))
+    assert [one.rule for one in report.violations] == (["time"] if days else [])
 
 
 def test_a_missing_signature_that_is_waived_is_accepted_by_every_run(signed: Forge) -> None:

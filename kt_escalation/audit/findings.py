@@ -21,8 +21,9 @@ class Findings:
         self._store = store
         #: What this run has found.
         self.found: list[Violation] = []
-        #: The same by the commits that they name.
-        self.of: dict[str, list[Violation]] = {}
+        #: The commits with which something is wrong as a whole, and not with one record. What is only said, or lies beside
+        #: records, is not.
+        self.guilty: set[str] = set()
         #: What was found before this run, up to its mark.
         self.earlier: list[Violation] = []
         #: The violations that legal waivers accept, and those of records that were restored since.
@@ -34,6 +35,10 @@ class Findings:
     ) -> None:
         """Continue from the findings of another run."""
         self.earlier, self.accepted, self.healed = list(found), set(accepted), set(healed)
+        self.guilty = self._guilty()
+
+    def _guilty(self) -> set[str]:
+        return {found.commit for found in (*self.earlier, *self.found) if _is_about_all(found)}
 
     def find(self, commit: Commit, path: str, violation: Violation, name: str | None = None) -> Violation:
         """Note a violation of a commit, unless the violation names another commit already."""
@@ -45,7 +50,8 @@ class Findings:
         else:
             found = replace(violation, commit=commit.oid, author=commit.email, path=where, escalation_id=name)
         self.found.append(found)
-        self.of.setdefault(found.commit, []).append(found)
+        if _is_about_all(found):
+            self.guilty.add(found.commit)
         return found
 
     def heal(self, name: str, *, of_release: bool) -> None:
@@ -61,8 +67,8 @@ class Findings:
     def drop(self, keys: Container[tuple[str, str, str]]) -> None:
         """Remove violations, by rule, commit and path."""
         for told in (self.found, self.earlier):
-            self.healed.update(key(found) for found in told if (found.rule, found.commit, found.path) in keys)
             told[:] = [found for found in told if (found.rule, found.commit, found.path) not in keys]
+        self.guilty = self._guilty()
 
     @property
     def standing(self) -> Iterator[Violation]:
@@ -80,6 +86,10 @@ class Findings:
         ]
         self.accepted.update(map(key, now))
         return now
+
+
+def _is_about_all(violation: Violation) -> bool:
+    return violation.escalation_id is None and violation.rule not in ("message", "foreign")
 
 
 def key(violation: Violation) -> ViolationKey:

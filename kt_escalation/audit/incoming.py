@@ -7,7 +7,6 @@ from functools import cached_property
 
 from ..frozen import dataclass
 from ..model.record import Record
-from ..policies.policy_set import Policies
 from ..rules.judge_step import Violation
 from ..storage import layout
 from ..storage.commits import Commit
@@ -104,8 +103,11 @@ class Incoming:
         self, commit: Commit, olds: Sequence[State], news: Sequence[State], *, is_known: bool
     ) -> Iterator[tuple[str, Violation]]:
         """The violations of a carried commit's step of a record whose state before it is legal, by path."""
+        left = self.left(commit)
+        policies = at_fork(self.now, self._parts.policy_changes.at(left)) if left is not None else self.now
+        policies = self._parts.policy_changes.as_named_at(policies, left or commit.parents[0])
         return record_steps.judge(
-            *(commit, at_fork(self.now, self.policies_at_fork(commit)), olds, news, self.reopening),
+            *(commit, policies, olds, news, self.reopening),
             is_known=is_known,
             now=self._parts.scope.now,
             least=self.now if not olds else None,
@@ -150,11 +152,6 @@ class Incoming:
         It may be older than the fork, if the line was merged into the branch since.
         """
         return self._parts.lines.newest_on(self.first, commit.parents[0])
-
-    def policies_at_fork(self, commit: Commit) -> Policies:
-        """The policies where the branch of a carried commit left the line."""
-        left = self.left(commit)
-        return self._parts.policy_changes.at(left) if left is not None else self.now
 
     def reopening(self, record: Record) -> Reopening:
         """The record that a new record reopens, as the merge leaves it."""

@@ -246,10 +246,11 @@ class Judge:
             self._foreign(commit, others)
             # Even if the run looks at some records only: archives are trusted because none changes.
             parts.archives.changed(commit)
+        named = parts.policy_changes.as_named_at(now, judged.sound or commit.parents[0])
         illegal = self.records.illegal.keys() & changed.keys()
         for name, sides in changed.items():
             self.records.touch(name, commit.oid)
-            parts.steps.judge(commit, now, name, sides, brought)
+            parts.steps.judge(commit, named, name, sides, brought)
         if archives:
             restored = illegal - self.records.illegal.keys()
             parts.archives.doubt(commit, archives, moved | restored, now, commit)
@@ -307,7 +308,7 @@ class Judge:
         newest = max([judged.newest, *(side.newest for side in carried)])
         judged.newest = self.authors.measured(commit, acted, newest)
         for side in carried:
-            if side.commit.oid in self.findings.of:
+            if side.commit.oid in self.findings.guilty:
                 self.records.doubt(side.commit, self.records.by_record(self.commits.difference(side).changes))
             del self.commits.sides[side.commit.oid]
 

@@ -16,9 +16,6 @@ from .mark import ViolationKey
 from .record_files import RecordChanges, State, by_record
 from .scope import Scope
 
-# What is only said, or lies beside a record, says nothing about the record.
-_BESIDE = frozenset({"message", "foreign"})
-
 
 class KnownRecords:
     """Keeps the facts about records that the judge needs along the line."""
@@ -35,8 +32,8 @@ class KnownRecords:
         self.illegal_at_mark: Mapping[str, State | None] = {}
         #: Records whose state is accepted only by a waiver.
         self.waived: set[str] = set()
-        #: For each record, what else is wrong with commits that changed it, such as their signature.
-        self.doubted: dict[str, set[ViolationKey]] = {}
+        #: For each record, the commits that changed it with which something is wrong as a whole, such as their signature.
+        self.doubted: dict[str, set[str]] = {}
         #: If the run looks at some records only: the legal states of each, and which were imported.
         self.legal: dict[str, list[State | None]] = {}
         self.imported: set[str] = set()
@@ -58,7 +55,7 @@ class KnownRecords:
         illegal: dict[str, State | None],
         owed: dict[str, set[ViolationKey]],
         waived: set[str],
-        doubted: dict[str, set[ViolationKey]],
+        doubted: dict[str, set[str]],
     ) -> None:
         """Continue from the mark of another run."""
         self.base, self.illegal, self.owed = base, illegal, owed
@@ -89,17 +86,15 @@ class KnownRecords:
                     self.illegal.pop(name, None)
 
     def doubt(self, commit: Commit, names: Iterable[str]) -> None:
-        """Note for some records what else is wrong with a commit that changed them."""
-        wrong = [found for found in self._findings.of.get(commit.oid, ()) if found.rule not in _BESIDE]
-        for name in names if wrong else ():
-            others = {key(found) for found in wrong if found.escalation_id != name}
-            self.doubted[name] = self.doubted.get(name, set()) | others
+        """Note for some records a commit that changed them if something is wrong with it as a whole."""
+        for name in names if commit.oid in self._findings.guilty else ():
+            self.doubted.setdefault(name, set()).add(commit.oid)
 
     def is_believed(self, name: str) -> bool:
-        """Whether legal steps led to a record's state, and nothing else is wrong with their commits, waived or not."""
+        """Whether legal steps led to a record's state, and nothing is wrong with their commits, waived or not."""
         if name in self.illegal or name in self.waived:
             return False
-        return self.doubted.get(name, set()) <= self._findings.healed
+        return self._findings.guilty.isdisjoint(self.doubted.get(name, ()))
 
     def touch(self, name: str, *commits: str) -> None:
         """Note commits that changed a record, if the run looks at some records only."""

@@ -52,8 +52,8 @@ class Mark:
     read. ``newest`` is the newest time of a commit that acted, in seconds. ``refused`` are commits of the
     line with refused trees, each with the previous commit whose trees count. ``illegal`` has each illegal
     record with its last legal state (path, mode, id), ``owed`` the violations that waivers must accept before
-    it is legal again, ``waived`` the records whose history only a waiver accepts, and ``doubted`` what
-    else is wrong with commits that changed a record. ``found`` are all violations, ``accepted`` those that waivers accept, and ``healed`` those that were restored since.
+    it is legal again, ``waived`` the records whose history only a waiver accepts, and ``doubted`` the
+    commits that changed a record, with which something is wrong as a whole. ``found`` are all violations, ``accepted`` those that waivers accept, and ``healed`` those that were restored since.
     """
 
     commit: str
@@ -67,7 +67,7 @@ class Mark:
     illegal: Mapping[str, tuple[str, str, str] | None] = field(default_factory=dict)
     owed: Mapping[str, tuple[ViolationKey, ...]] = field(default_factory=dict)
     waived: tuple[str, ...] = ()
-    doubted: Mapping[str, tuple[ViolationKey, ...]] = field(default_factory=dict)
+    doubted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     found: tuple[Violation, ...] = ()
     accepted: tuple[ViolationKey, ...] = ()
     healed: tuple[ViolationKey, ...] = ()

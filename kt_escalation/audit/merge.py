@@ -7,7 +7,7 @@ legal, for its own author and by the policies of the line.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from ..model.times import format_time
@@ -62,8 +62,8 @@ class Merging:
         steps = self._incoming.steps()
         brought = parts.records.by_record(self._incoming.changes)
         self._archives.add_archived(brought)
-        # A record that reopens another one comes after it.
-        for name in sorted(brought, key=lambda name: (self._reopens(brought[name]), name)):
+        # What reopens another one comes after it: whether that is legal must be known then.
+        for name in sorted(brought, key=lambda name: (self._depth(name, brought), name)):
             self._record(name, brought[name], steps.get(name, ()))
         self._archives.judge(brought)
         policies = [change for change in self._incoming.changes if is_policy(change.path)]
@@ -211,16 +211,22 @@ class Merging:
         is_known = not olds and bool(news) and parts.records.exists(name)
         return [(commit, *found) for found in incoming.wrong(commit, olds, news, is_known=is_known)]
 
-    def _reopens(self, sides: RecordChanges) -> bool:
-        _, news = self._parts.commits.contents.sides(sides)
-        return any(state.record is not None and state.record.reopens is not None for state in news)
+    def _depth(self, name: str, brought: Mapping[str, RecordChanges]) -> int:
+        """How many of the records that the merge brings a record reopens, directly or through others."""
+        seen: set[str] = set()
+        at: str | None = name
+        while at is not None and at in brought and at not in seen:
+            seen.add(at)
+            _, news = self._parts.commits.contents.sides(brought[at])
+            at = next((state.record.reopens for state in news if state.record is not None), None)
+        return len(seen)
 
     def _late(
         self, chain: Sequence[CarriedStep], state: State | None
     ) -> tuple[Commit, str, Violation] | None:
         """Why a proposal lands too late: after its lease, or after the time that the settings give proposals."""
         claims = self._incoming.now.settings.claims
-        at, arrived = self._parts.dated(self._incoming.commit), self._parts.arrival(self._incoming.commit)
+        at, arrived = self._incoming.commit.committed_at, self._parts.arrival(self._incoming.commit)
         if state is None or state.record is None or not chain:
             return None
         until = record_files.lease_of(state)

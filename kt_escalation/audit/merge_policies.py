@@ -11,6 +11,7 @@ from ..storage.trees import FileChange
 from . import record_steps
 from .incoming import CarriedStep, Incoming, alone
 from .parts import Parts
+from .policy_changes import PROPOSE_AGAIN
 
 
 class MergePolicies:
@@ -69,18 +70,16 @@ class MergePolicies:
         Anybody may keep such commits, so an admin has to approve them again.
         """
         incoming, parts = self._incoming, self._parts
-        arrived, first = parts.arrival(incoming.commit), chain[0].side.commit
-        again = "expected an admin to merge it, or to propose it again (`git rebase --force-rebase`)"
+        arrived = parts.arrival(incoming.commit)
         for step in chain:
             late = record_steps.too_late(step.side.commit, None, arrived, incoming.now)
             if late is not None:
-                return Violation("policies", f"{again}; {late.expected}")
+                return Violation("policies", f"{PROPOSE_AGAIN}; {late.expected}")
         versions = (alone(change).before, *(step.after for step in chain))
-        since = incoming.left(first)
+        since = incoming.left(chain[0].side.commit)
         if any(parts.line_states.left(change.path, one, incoming.first, since) for one in versions):
-            return Violation(
-                "policies", f"{again}; the branch has taken back such a change of the file since"
-            )
+            taken_back = "the branch has taken back such a change of the file since"
+            return Violation("policies", f"{PROPOSE_AGAIN}; {taken_back}")
         return None
 
     def _not_brought(self) -> Violation:

@@ -51,7 +51,7 @@ class Parts:
         )
         self.steps = RecordSteps(scope, judged, commits, records, statements, findings, tally)
         self.policy_changes = PolicyChanges(
-            *(store, lines, judged, commits, records, statements, authors, start, policies, findings)
+            *(store, lines, scope, judged, commits, records, statements, authors, start, policies, findings)
         )
         self.carried = CarriedCommits(
             *(store, lines, scope, judged, commits, records, releases, statements, authors, start, policies)
@@ -63,8 +63,11 @@ class Parts:
         return max(self.dated(commit), self.scope.now) if is_coming else self.dated(commit)
 
     def dated(self, commit: Commit) -> datetime:
-        """The date of a merge of the line; no earlier than that of any commit below it that acted.
+        """The date of a merge of the line; where steps are signed, no earlier than that of any commit below it that acted.
 
-        Whoever merges chooses a date, and could give it an early one for a proposal whose time is over.
+        Whoever merges chooses a date, and could give it an early one for a proposal whose time is over. Where nothing
+        proves who acted, nothing proves when: one step of a wrong date would make the merges after it late.
         """
+        if not self.authors.is_signed_by_rule(self.policies.policies):
+            return commit.committed_at
         return max(commit.committed_at, self.judged.newest)

@@ -6,7 +6,7 @@ See docs/rules.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ..policies.policy_set import Policies
@@ -16,6 +16,7 @@ from ..rules.judge_step import Violation
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
 from ..storage.trees import FileChange
+from . import record_steps
 from .authors import Authors
 from .commit_contents import CommitContents
 from .findings import Findings
@@ -23,8 +24,12 @@ from .judged_line import JudgedLine
 from .known_records import KnownRecords
 from .line import Lines
 from .policies_in_force import InForce
+from .scope import Scope
 from .statements import Statements
 from .store_start import StoreStart
+
+#: What becomes of a change of policies that an admin proposed, and that others may not land any more.
+PROPOSE_AGAIN = "expected an admin to merge it, or to propose it again (`git rebase --force-rebase`)"
 
 
 @dataclass(eq=False)
@@ -33,6 +38,7 @@ class PolicyChanges:
 
     _store: GitStore
     _lines: Lines
+    _scope: Scope
     _judged: JudgedLine
     _commits: CommitContents
     _records: KnownRecords
@@ -57,6 +63,10 @@ class PolicyChanges:
         if self._start.moves_root(commit, change):
             return self._start.one_root
         found = next(iter(judge_step.judge_policies(commit.email, now)), None)
+        if found is None and self._scope.arriving and self._records.base is not None:
+            # It may be an old proposal that somebody else has pushed.
+            late = record_steps.too_late(commit, None, self._scope.now, now)
+            found = Violation("policies", f"{PROPOSE_AGAIN}; {late.expected}") if late is not None else None
         return found or self._authors.unproven(commit, now, self._judged.newest)
 
     def admit(self, commit: Commit) -> bool:
@@ -88,6 +98,15 @@ class PolicyChanges:
         lines = self._lines
         is_there = commit in lines and lines.depth(commit) > lines.depth(low) and lines.is_on(high, commit)
         return is_there and len(lines.parents(commit)) == 1
+
+    def as_named_at(self, policies: Policies, commit: str) -> Policies:
+        """Policies in force as a record may name them that was routed at a commit.
+
+        Where no tree has the legal versions together, commands name the tree that is there.
+        """
+        if policies.tree not in self._commits.written.gathered:
+            return policies
+        return replace(policies, tree=self._commits.policies_tree(self._commits.tree_of(commit)))
 
     def at(self, commit: str) -> Policies:
         """The policies that were in force at a commit of the line."""

@@ -257,7 +257,6 @@ class Releases:
             commit.email,
             commit.committed_at,
             now,
-            self._judged.newest,
             self._scope.now if is_arriving else None,
         )
         found: Iterable[Violation]
@@ -285,6 +284,9 @@ class Releases:
                 Violation("release", "expected a commit of its own, after the one that brought the decision")
             ]
         one = self.usable.get(name) or self._at_any_time(name)
+        if one is not None and one.until is not None and not is_kept(one.until, self._judged.newest):
+            # A run from a mark does not know it any more.
+            one = None
         record = self._commits.contents.state(*one.file).record if one is not None else None
         decided = None
         self._authors.check_those_of(name)

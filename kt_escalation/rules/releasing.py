@@ -252,14 +252,12 @@ def _stamp(name: str, last: datetime, actor: Actor) -> datetime:
 class ReleaseCommit:
     """The commit of a release or receipt: its author, its time, and the policies in force before it.
 
-    ``newest`` is the newest time of a commit before it: whoever makes a commit chooses its time, and could choose an
-    early one. ``now`` is the judge's clock if the commit is arriving.
+    ``now`` is the judge's clock if the commit is arriving.
     """
 
     email: str
     committed_at: datetime
     policies: Policies
-    newest: datetime
     now: datetime | None = None
 
 
@@ -282,8 +280,8 @@ def judge(decided: Decided | None, after: Release, made: ReleaseCommit) -> Itera
         return
     yield from _differing("release", expected, after)
     yield from _times("release", after.released_at, made)
-    until, tolerance = decided.until, made.policies.settings.claims.clock_tolerance
-    if until is not None and (made.committed_at > until or made.newest - until > tolerance):
+    until = decided.until
+    if until is not None and made.committed_at > until:
         yield Violation("release", f"expected it by {format_time(until)}")
 
 
