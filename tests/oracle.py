@@ -887,6 +887,16 @@ class _Replay:
             yield from (one.reviewer for one in origin.reviews) if origin else ()
             reopens = origin.reopens if origin else None
 
+    def is_named(self, there: Snap, reopened: str | None) -> bool:
+        """Whether a file that is no record says that it reopens one, so that nobody can tell whether it does."""
+        words = f"\nreopens: {reopened}\n".encode()
+        return reopened is not None and any(
+            words in (self.data((mode, oid)) or b"")
+            for name in there.records()
+            for _, mode, oid in there.state(name)
+            if self.record(there.state(name)) is None
+        )
+
     def open_again(self, there: Snap, reopened: str, *but: str) -> Record | None:
         """What reopens a record, or what reopened it, and so on, and is not decided."""
         for other in sorted(there.records() - {*but}):
@@ -979,6 +989,7 @@ class _Replay:
             blind = not self.raw[commit.parents[0]].sound
             # Of what has two files either may be asked whether it reopens something.
             blind = blind or any(len(old.state(bad)) > 1 for bad in was.bad)
+            blind = blind or (record is not None and self.is_named(old, record.reopens))
             if record is not None and record.reopens and (blind or record.reopens in was.muddy):
                 # Whether what it reopens is there is read from a tree that cannot be, or not said.
                 then.muddy.add(name)
@@ -1621,7 +1632,8 @@ class _Replay:
         before, after = old.state(name), new.state(name)
         carried = self.carried(commit.oid)
         path = path_in(after or before)
-        if self.is_blind(carried) or {name, self.reopens(new, name)} & then.muddy:
+        blind = self.is_blind(carried) or self.is_named(new, self.reopens(new, name))
+        if blind or {name, self.reopens(new, name)} & then.muddy:
             then.muddy.add(name)
             self.doubtful |= {commit.oid} | carried
         sure = self.sure and name not in then.muddy
@@ -1905,7 +1917,7 @@ class _Replay:
                 judged = self.item(first, item) != self.item(commit.oid, item)
                 named = judged and not self.is_lost(legal, list(steps), steps, before, goals, done)
                 files = (
-                    there.state(item) or base.state(item) or self.snaps[legal[0]].state(item)
+                    there.state(item) or base.state(item) or self.snaps[legal[-1]].state(item)
                     if name
                     else ABSENT
                 )

@@ -157,7 +157,23 @@ def test_they_agree_on_what_a_campaign_has_found(tmp_path: Path) -> None:
     told, _ = disagreements(
         [
             hostile.make(seed)
-            for seed in (809, 1186, 2262, 4865, 5051, 5138, 7855, 11587, 12746, 41868, 44447, 70565)
+            for seed in (
+                809,
+                1186,
+                2262,
+                4865,
+                5051,
+                5138,
+                7855,
+                11587,
+                12746,
+                41868,
+                44447,
+                70565,
+                100308,
+                100552,
+                101425,
+            )
         ],
         tmp_path,
     )
@@ -778,6 +794,26 @@ def somebody_raises_while_settings_are_gone_and_people_change(tale: Tale) -> Non
     tale.merge(tale.main, side.tip, "alice")
 
 
+def what_cannot_be_read_is_accepted_and_then_removed(tale: Tale) -> None:
+    tale.does(tale.main, "gw", "raise")
+    path = "queue/esc_r1.yaml"
+    bad = tale.put(tale.main, {path: ""}, "mallory")
+    listed = hostile.waivers([(bad, "file", path)])
+    tale.put(tale.main, {"policies/waivers.yaml": listed}, "boss")
+    tale.put(tale.main, {path: None}, "mallory")
+
+
+def what_cannot_be_read_is_accepted_and_then_written_anew(tale: Tale) -> None:
+    what_cannot_be_read_is_accepted_and_then_removed(tale)
+    side = tale.side(tale.start)
+    tale.does(side, "gw", "raise")
+    old = Branch(
+        tale.graph.parents[tale.main.tip][0], dict(tale.graph.files[tale.graph.parents[tale.main.tip][0]])
+    )
+    tale.main.tip, tale.main.files = old.tip, old.files
+    tale.put(tale.main, {"queue/esc_r1.yaml": side.files["queue/esc_r1.yaml"]}, "gw")
+
+
 def what_an_admin_took_back_is_merged_by_an_admin(tale: Tale) -> None:
     _taken_back_and_merged(tale, "boss")
 
@@ -807,6 +843,8 @@ def what_was_squashed_goes_on_and_is_merged_by_somebody(tale: Tale) -> None:
     [
         (a_late_proposal_is_merged_by_a_commit_that_is_dated_back, set(), True),
         (a_decision_is_used_beside_which_a_waiver_accepts_something, {"transition"}, True),
+        (what_cannot_be_read_is_accepted_and_then_removed, {"restore"}, None),
+        (what_cannot_be_read_is_accepted_and_then_written_anew, {"restore"}, None),
         (who_decided_first_decides_beside_what_hides_it, {"resolved", "not_allowed"}, None),
         (somebody_raises_while_settings_are_gone_and_people_change, set(), None),
         (a_late_release_is_dated_back, {"release"}, False),

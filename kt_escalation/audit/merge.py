@@ -166,7 +166,7 @@ class Merging:
                 if not record_steps.is_restored(
                     commit, self._incoming.now, legal, parts.commits.standing(commit.oid, name)
                 ):
-                    return [(commit, (news or olds)[0].path, parts.steps.not_restored)]
+                    return [(commit, (news or olds)[0].path, record_steps.NOT_RESTORED)]
                 illegal, state = False, legal
                 brought += parts.statements.made(commit, name, olds, news)
                 continue
@@ -207,7 +207,7 @@ class Merging:
         """The violations of a carried commit's step of a record."""
         incoming, parts = self._incoming, self._parts
         if any(old.problem for old in olds):
-            return [(commit, (news or olds)[0].path, parts.steps.not_restored)]
+            return [(commit, (news or olds)[0].path, record_steps.NOT_RESTORED)]
         is_known = not olds and bool(news) and parts.records.exists(name)
         return [(commit, *found) for found in incoming.wrong(commit, olds, news, is_known=is_known)]
 

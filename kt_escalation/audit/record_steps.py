@@ -37,6 +37,10 @@ class Reopening:
 
 
 _NOTHING = Reopening()
+#: What is wrong with a step of an illegal record.
+NOT_RESTORED = Violation(
+    "restore", "expected its last legal state, by an admin (`kt escalation restore`), before anything else"
+)
 
 
 def judge(
@@ -61,6 +65,10 @@ def judge(
         return
     if new is not None and new.problem:
         yield from faults([new])
+        return
+    if old is not None and old.problem:
+        # Only a waiver can have made that legal, and nobody knows what a step from there would be.
+        yield where, NOT_RESTORED
         return
     before, after = old.record if old else None, new.record if new else None
     found = reopening(after) if after is not None and after.reopens is not None else _NOTHING
@@ -124,11 +132,6 @@ class RecordSteps:
     """Follows records along the line, step by step."""
 
     #: The violation of a step that follows an illegal state.
-    not_restored = Violation(
-        "restore",
-        "expected its last legal state, by an admin (`kt escalation restore`), before anything else",
-    )
-
     _scope: Scope
     _judged: JudgedLine
     _commits: CommitContents
@@ -150,7 +153,7 @@ class RecordSteps:
             ):
                 self._records.restored(name, self._records.illegal[name])
             else:
-                self._records.blame(name, commit, (news or olds)[0].path, self.not_restored)
+                self._records.blame(name, commit, (news or olds)[0].path, NOT_RESTORED)
             brought += self._statements.made(commit, name, olds, news)
             return
         is_known = not olds and bool(news) and self._records.exists(name)
