@@ -1804,7 +1804,8 @@ class _Replay:
         acted = self.is_admin(commit.email, was.force) and self.is_admin_there(commit.email, theirs)
         acted = acted and was.force.roster is not None
         if PULL.match(commit.message) and not all(
-            self.is_admin(self.commits[oid].email, was.force) for oid in steps
+            self.is_admin(one.email, was.force) and self.is_proven(one, was.force)
+            for one in map(self.commits.__getitem__, steps)
         ):
             # Whoever pulls takes in what others have pushed, and approves none of it.
             acted = False

@@ -173,6 +173,7 @@ def test_they_agree_on_what_a_campaign_has_found(tmp_path: Path) -> None:
                 100308,
                 100552,
                 101425,
+                101708,
             )
         ],
         tmp_path,
