@@ -66,6 +66,17 @@ CLASSES = frozenset(
 )
 
 
+def spans(start: int, total: int, part: tuple[int, int] | None = None) -> list[object]:
+    """The first seeds and numbers of graphs: a part in every run, all of them in the soak."""
+    return [
+        pytest.param(*(part or (start, 24)), id="slice"),
+        *(
+            pytest.param(n, AT_ONCE, id=f"from-{n}", marks=pytest.mark.soak)
+            for n in range(start, start + total, AT_ONCE)
+        ),
+    ]
+
+
 def written(graphs: Sequence[Graph], repository: Path) -> None:
     """Write graphs to a new repository, in which nothing names them."""
     git("init", "--quiet", "--bare", "-b", "main", str(repository), cwd=repository)
@@ -99,16 +110,7 @@ def is_for_people(violation: Violation) -> bool:
     )
 
 
-@pytest.mark.parametrize(
-    ("first", "count"),
-    [
-        pytest.param(284, 44, id="slice"),
-        *(
-            pytest.param(n, AT_ONCE, id=f"from-{n}", marks=pytest.mark.soak)
-            for n in range(0, 10_000, AT_ONCE)
-        ),
-    ],
-)
+@pytest.mark.parametrize(("first", "count"), spans(0, 10_000, part=(284, 44)))
 def test_judge_and_oracle_agree(tmp_path: Path, first: int, count: int) -> None:
     told, found = disagreements([hostile.make(seed) for seed in range(first, first + count)], tmp_path)
     assert not told, "\n".join(told[:20])
@@ -117,16 +119,7 @@ def test_judge_and_oracle_agree(tmp_path: Path, first: int, count: int) -> None:
     assert found.keys() >= CLASSES
 
 
-@pytest.mark.parametrize(
-    ("first", "count"),
-    [
-        pytest.param(hostile.USING, 24, id="slice"),
-        *(
-            pytest.param(n, AT_ONCE, id=f"from-{n}", marks=pytest.mark.soak)
-            for n in range(hostile.USING, hostile.USING + 10_000, AT_ONCE)
-        ),
-    ],
-)
+@pytest.mark.parametrize(("first", "count"), spans(hostile.USING, 10_000))
 def test_they_agree_where_decisions_are_used_as_well(tmp_path: Path, first: int, count: int) -> None:
     told, found = disagreements([hostile.make(seed) for seed in range(first, first + count)], tmp_path)
     assert not told, "\n".join(told[:20])
@@ -135,16 +128,7 @@ def test_they_agree_where_decisions_are_used_as_well(tmp_path: Path, first: int,
     assert found.keys() >= {"archive", "compaction", "merge", "policies", "restore", "tree"}
 
 
-@pytest.mark.parametrize(
-    ("first", "count"),
-    [
-        pytest.param(hostile.RETURNING, 24, id="slice"),
-        *(
-            pytest.param(n, AT_ONCE, id=f"from-{n}", marks=pytest.mark.soak)
-            for n in range(hostile.RETURNING, hostile.RETURNING + 5_000, AT_ONCE)
-        ),
-    ],
-)
+@pytest.mark.parametrize(("first", "count"), spans(hostile.RETURNING, 5_000))
 def test_they_agree_where_something_comes_again_or_late(tmp_path: Path, first: int, count: int) -> None:
     told, found = disagreements([hostile.make(seed) for seed in range(first, first + count)], tmp_path)
     assert not told, "\n".join(told[:20])

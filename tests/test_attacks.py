@@ -486,24 +486,24 @@ def _proposed(forge: Forge, roster: str, **when: int) -> str:
     return made
 
 
-@attack("policies", "the branch has taken back such a change", victim="esc_one")
-def policies_that_an_admin_amended_and_took_back_are_merged_as_they_were(forge: Forge) -> None:
+def _replayed(forge: Forge, landed: str) -> None:
+    """An admin's roster lands in another commit and is taken back; then somebody merges the first commit, and approves."""
     once = _proposed(forge, MALLORY)
-    for roster, words in ((MALLORY, "a new admin"), (ROSTER, "who was none")):
+    for roster, words in ((landed, "a new admin"), (ROSTER, "who was none")):
         forge.write(ROSTER_FILE, roster)
         forge.commit("boss", words)
     merged(forge, forge.tip(), once, "mallory", {})
     approved(forge)
+
+
+@attack("policies", "the branch has taken back such a change", victim="esc_one")
+def policies_that_an_admin_amended_and_took_back_are_merged_as_they_were(forge: Forge) -> None:
+    _replayed(forge, MALLORY)
 
 
 @attack("policies", "the branch has taken back such a change", victim="esc_one")
 def policies_that_an_admin_corrected_and_took_back_are_merged_as_they_were(forge: Forge) -> None:
-    once = _proposed(forge, MALLORY)
-    for roster, words in ((f"{MALLORY}# of the legal team\n", "a new admin"), (ROSTER, "who was none")):
-        forge.write(ROSTER_FILE, roster)
-        forge.commit("boss", words)
-    merged(forge, forge.tip(), once, "mallory", {})
-    approved(forge)
+    _replayed(forge, f"{MALLORY}# of the legal team\n")
 
 
 @attack("policies", "expected it to be merged within 14d", victim="esc_one")

@@ -53,7 +53,8 @@ class Mark:
     line with refused trees, each with the previous commit whose trees count. ``illegal`` has each illegal
     record with its last legal state (path, mode, id), ``owed`` the violations that waivers must accept before
     it is legal again, ``waived`` the records whose history only a waiver accepts, and ``doubted`` the
-    commits that changed a record, with which something is wrong as a whole. ``found`` are all violations, ``accepted`` those that waivers accept, and ``healed`` those that were restored since.
+    commits that changed a record, with which something is wrong as a whole. ``found`` are all violations,
+    ``accepted`` those that waivers accept, and ``healed`` those that were restored since.
     """
 
     commit: str

@@ -261,16 +261,12 @@ class ReleaseCommit:
     now: datetime | None = None
 
 
-#: What is wrong with the release of a record that has no decision to use.
-UNDECIDED = Violation(
-    "release", "expected a decision that legal steps led to, that releases, and for one use"
-)
-
-
 def judge(decided: Decided | None, after: Release, made: ReleaseCommit) -> Iterator[Violation]:
     """The violations of a release. ``decided`` is None if no legal steps led to a decision for one use."""
     if decided is None:
-        yield UNDECIDED
+        yield Violation(
+            "release", "expected a decision that legal steps led to, that releases, and for one use"
+        )
         return
     who = permissions.actor(made.email, after.released_at, made.policies)
     try:
