@@ -477,6 +477,8 @@ class At:
     ill: dict[str, list[Found]] = field(default_factory=dict)
     force: Policies = field(default_factory=Policies)
     counting: set[Waiver] = field(default_factory=set)
+    #: The changes of waivers that a waiver has accepted, as commit and rule.
+    agreed: set[tuple[str, str]] = field(default_factory=set)
     #: Whether some tree on the way could not be read: then what is found is not sure.
     fog: bool = False
     #: Records of which the rules do not say in what state they are.
@@ -491,7 +493,7 @@ class At:
 
     def copy(self) -> At:
         return At(dict(self.legal), dict(self.bad), dict(self.versions), dict(self.ill), self.force,
-                  set(self.counting), self.fog, set(self.muddy), dict(self.landed), set(self.used), dict(self.misused),
+                  set(self.counting), set(self.agreed), self.fog, set(self.muddy), dict(self.landed), set(self.used), dict(self.misused),
                   set(self.excused), set(self.unclear))  # fmt: skip
 
     def know(self, name: str, state: State, record: Record | None, arrived: datetime) -> None:
@@ -802,8 +804,13 @@ class _Replay:
                 then.fog = then.fog or not all(map(is_exact, causes))
                 del then.ill[path]
                 self.set_version(then, path, here.files.get(path))
-        changes = [one for one in self.found if one.path == WAIVERS and one.rule != "tree"]
-        if WAIVERS not in then.ill and any(self.is_waived(one, then.counting) for one in changes):
+        changes = {
+            (one.commit, one.rule)
+            for one in self.found
+            if one.path == WAIVERS and one.rule != "tree" and self.is_waived(one, then.counting)
+        }
+        new, then.agreed = changes - then.agreed, then.agreed | changes
+        if WAIVERS not in then.ill and new:
             for waiver in listed:
                 # Whoever accepts a change of waivers accepts those that are there by it.
                 if waiver.commit in self.ancestors[oid] - {oid}:
@@ -1780,6 +1787,10 @@ class _Replay:
             elif all(self.folding(oid, was.force)[0] for oid in makers):
                 for rule, where in self.folding(makers[0], was.force)[0]:
                     self.report(makers[0], rule, where, places=[*makers, commit.oid], sure=self.sure)
+                # Whether what it took away counts as deleted, if the archive cannot be read, is not said.
+                there = self.snaps[self.commits[makers[0]].parents[0]].files.keys()
+                for where in sorted(filter(DATED.fullmatch, there - self.snaps[makers[0]].files.keys())):
+                    self.report(makers[0], "deleted", where, sure=False)
 
     def merged_policy(self, commit: Commit, path: str, was: At, then: At) -> bool:
         """Whether a merge itself has acted to bring a policy file."""
@@ -1831,8 +1842,8 @@ class _Replay:
             return True
         left, line = self.fork(first, self.commits[chain[0]].parents[0]), self.line(first)
         since = line[: line.index(left) + 1] if left else line
-        # Of a tree that cannot be read nobody knows what it took back.
-        if not all(self.raw[oid].sound for oid in since[: len(since) if left is None else -1]):
+        # Where no tree before one that cannot be read says what there was, nobody knows what it took back.
+        if not all(self.snaps[oid].sound for oid in since[: len(since) if left is None else -1]):
             return True
         versions = [self.snaps[oid].files.get(path) for oid in since]
         gone = {old for new, old in pairwise(versions) if new != old}

@@ -143,6 +143,7 @@ def test_they_agree_on_what_a_campaign_has_found(tmp_path: Path) -> None:
             hostile.make(seed)
             for seed in (
                 809,
+                1082,
                 1186,
                 2262,
                 4865,
@@ -158,6 +159,8 @@ def test_they_agree_on_what_a_campaign_has_found(tmp_path: Path) -> None:
                 100552,
                 101425,
                 101708,
+                102339,
+                102720,
             )
         ],
         tmp_path,
