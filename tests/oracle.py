@@ -595,6 +595,8 @@ class _Replay:
         self.brushed: set[str] = set()
         #: The merges by which their authors have acted.
         self.acted: set[str] = set()
+        #: The commits whose dates nobody proves, though they should.
+        self.undated: set[str] = set()
         #: The newest date up to some commits of the line.
         self.dates: dict[str, datetime] = {}
 
@@ -733,6 +735,9 @@ class _Replay:
         assert before is not None
         was, then = self.at[before], self.at[before].copy()
         self.sure = not was.fog
+        self.undated |= {
+            one for one in (oid, *self.carried(oid)) if not self.is_proven(self.commits[one], was.force)
+        }
         for path, what in sorted(self.raw[oid].faults):
             # What was so before may be named once, or as long as it is there.
             fresh = (path, what) not in self.raw[before].faults
@@ -1862,7 +1867,11 @@ class _Replay:
             until = self.now + self.at[tip].force.settings.claims.clock_tolerance
             some = [self.commits[oid] for oid in self.ancestors[tip]]
             dates = [
-                one.at for one in some if one.at <= until and (one.oid in self.acted or self.has_acted(one))
+                one.at
+                for one in some
+                if one.at <= until
+                and one.oid not in self.undated
+                and (one.oid in self.acted or self.has_acted(one))
             ]
             self.dates[tip] = max(dates, default=datetime.min.replace(tzinfo=UTC))
         return self.dates[tip]

@@ -141,6 +141,39 @@ def test_a_merge_that_is_dated_back_lands_no_late_proposal_where_steps_are_signe
     assert [one.rule for one in report.violations] == (["time"] if days else [])
 
 
+@pytest.mark.parametrize("carried", [False, True], ids=["plain", "merged"])
+@pytest.mark.parametrize("by", ["nobody", "mallory", "boss"])
+def test_what_no_signature_proves_makes_no_later_step_backdated(
+    signed: Forge, by: str, carried: bool
+) -> None:
+    """Else whoever can push stops a store for as long as a date of theirs is ahead, once that time has come.
+
+    Who signs for a date bears it: then either of the two lied, and both names are proven.
+    """
+    begun = datetime.now(UTC)
+    ahead = {"GIT_COMMITTER_DATE": (begun + timedelta(hours=6)).isoformat()}
+    if carried:
+        signed.git("switch", "--quiet", "-c", "request")
+    signed.edit("policies/policy-config.yaml", ("enabled: true", "enabled: false"))
+    if by == "nobody":
+        signed.git("config", "commit.gpgsign", "false")
+    else:
+        sign_as(signed, by)
+    signed.commit("boss", "ahead", **ahead)
+    ahead_of = signed.tip()
+    if carried:
+        signed.git("switch", "--quiet", "main")
+        merge = ("merge", "--quiet", "--no-ff", "--no-gpg-sign", "-m", "Merge pull request #1", "request")
+        signed.git(*merge, who="noreply@host.example")
+    sign_as(signed, "alice")
+    signed.kt("alice", "claim", "--id", "esc_one")
+    claimed = signed.tip()
+    report = audit.verify(signed.path, afresh=True, now=begun + timedelta(days=1))
+    blamed = {(one.commit, one.rule) for one in report.violations}
+    unproven = {"nobody": "unsigned", "mallory": "signature"}.get(by)
+    assert blamed == {(ahead_of, unproven) if unproven else (claimed, "backdated")}
+
+
 def test_a_missing_signature_that_is_waived_is_accepted_by_every_run(signed: Forge) -> None:
     signed.git("config", "commit.gpgsign", "false")
     signed.kt("alice", "claim", "--id", "esc_one")
@@ -532,8 +565,10 @@ def test_an_expired_key_that_signs_by_a_clock_turned_back_is_found_by_what_it_bu
 ) -> None:
     past = int(time.time()) - 10 * DAY
     alice = ring.make("alice", expires=f"seconds={5 * DAY}", at=past)
-    forge = pgp(alice=alice)
+    forge = pgp(alice=alice, bob=(bob := ring.make("bob")))
     server = serve(forge)
+    forge.git("config", "user.signingKey", bob)
+    forge.kt("bob", "note", "--id", "esc_two", "--text", "later")
     forge.git("config", "user.signingKey", alice)
     forge.as_kt_does_unsigned("alice", "claim", "--id", "esc_one")
     while_valid = past + 4 * DAY

@@ -11,6 +11,7 @@ from ..model.times import format_time
 from ..policies.policy_set import Policies
 from ..rules import permissions, signature_check
 from ..rules.judge_step import Violation
+from ..rules.signature_check import Signature
 from ..storage import commits, layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
@@ -19,23 +20,10 @@ from .known_records import KnownRecords
 from .policies_in_force import InForce
 from .scope import Acted, RunCounts, Scope
 
-# Signatures are checked by so many commits at a time.
-_AT_ONCE = 500
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A commit that must be signed, the newest date before it, the policies that require it, and what records it changed."""
-
-    commit: Commit
-    newest_before: datetime
-    policies: Policies
-    changed: tuple[str, ...]
-
 
 @dataclass(eq=False)
 class Authors:
-    """Checks dates and signatures, many signatures at a time."""
+    """Checks dates and signatures."""
 
     _store: GitStore
     _scope: Scope
@@ -47,21 +35,18 @@ class Authors:
     signed: set[str] = field(default_factory=set, init=False)
     #: The arriving commits that acted, in the order of the line.
     acted: list[Acted] = field(default_factory=list, init=False)
-    _unchecked: list[_Asked] = field(default_factory=list, init=False)
+    _read: dict[str, Signature] = field(default_factory=dict, init=False)
     _well_signed: dict[str, bool] = field(default_factory=dict, init=False)
 
-    def check_some(self) -> None:
-        """Check the collected signatures if there are many."""
-        if len(self._unchecked) >= _AT_ONCE:
-            self.check_signatures()
+    def read(self, commits: Iterable[str], now: Policies) -> None:
+        """Read the signatures of some commits at once, if signatures are required, and forget those read before."""
+        self._read.clear()
+        if self.is_signed_by_rule(now):
+            for oid, facts in self._store.repository.signatures([*commits]):
+                self._read[oid] = Signature(*facts)
 
-    def people(
-        self, commit: Commit, now: Policies, *, acts: bool, newest: datetime, changed: Iterable[str] = ()
-    ) -> None:
-        """Check a commit that acts or states something: its date must not be in the future, and it may need a signature.
-
-        ``changed`` are the ids of the records that it changes.
-        """
+    def people(self, commit: Commit, now: Policies, *, acts: bool, newest: datetime) -> None:
+        """Check a commit that acts or states something: its date must not be in the future, and it may need a signature."""
         actor = permissions.known_as(commit.email, now.roster)
         self._tally.people.add(actor)
         if self._scope.arriving:
@@ -70,28 +55,27 @@ class Authors:
             self.not_from_the_future(commit)
         is_signed = commit.oid in self.signed
         self._tally.unsigned += not is_signed
-        if self.is_signed_by_rule(now):
-            self._unchecked.append(_Asked(commit, newest, now, tuple(changed)))
-        else:
+        if not self.is_signed_by_rule(now):
             self._tally.unasked += is_signed
+            return
+        wrong = self._judge(commit, now, newest)
+        self._tally.held += not wrong
+        for violation in wrong:
+            self._findings.find(commit, commit.changes[0].path if commit.changes else layout.QUEUE, violation)
 
     def unproven(self, commit: Commit, now: Policies, newest: datetime) -> Violation | None:
-        """What is wrong with the signature of a commit that changes policies.
+        """What is wrong with the signature of a commit, if signatures are required. ``newest`` is the newest date before it."""
+        return next(iter(self._judge(commit, now, newest)), None) if self.is_signed_by_rule(now) else None
 
-        It is checked at once: rights depend on it.
-        """
-        if not self.is_signed_by_rule(now):
-            return None
-        found = signature_check.UNCHECKED
-        for _, facts in self._store.repository.signatures([commit.oid]):
-            found = signature_check.Signature(*facts)
+    def _judge(self, commit: Commit, now: Policies, newest: datetime) -> tuple[Violation, ...]:
         who = signature_check.Signed(commit.email, commit.committer, commit.committed_at, newest)
-        return next(iter(signature_check.judge(found, who, now)), None)
+        return signature_check.judge(self._signature(commit.oid), who, now)
 
-    def check_those_of(self, name: str) -> None:
-        """Check the collected signatures if some are of a record's steps."""
-        if any(name in asked.changed for asked in self._unchecked):
-            self.check_signatures()
+    def _signature(self, oid: str) -> Signature:
+        if oid not in self._read:
+            [(_, facts)] = self._store.repository.signatures([oid])
+            self._read[oid] = Signature(*facts)
+        return self._read[oid]
 
     def is_well_signed(self, oid: str) -> bool:
         """Whether a commit has a good signature by its author, by the policies in force at the end of the run."""
@@ -100,12 +84,8 @@ class Authors:
         return self._well_signed[oid]
 
     def _is_well_signed(self, oid: str) -> bool:
-        found = [signature_check.Signature(*facts) for _, facts in self._store.repository.signatures([oid])]
-        if not found or found[0].verdict == "N":
-            return False
         commit = commits.header(self._store, oid)
-        who = signature_check.Signed(commit.email, commit.committer, commit.committed_at, commit.committed_at)
-        return not signature_check.judge(found[0], who, self._policies.policies)
+        return not self._judge(commit, self._policies.policies, commit.committed_at)
 
     def is_signed_by_rule(self, now: Policies) -> bool:
         """Whether signatures are required."""
@@ -119,28 +99,14 @@ class Authors:
             expected = f"expected a commit no later than now, {until}; it is of {when}"
             self._findings.find(commit, layout.QUEUE, Violation("time", expected))
 
-    def measured(self, commit: Commit, acts: bool, newest: datetime) -> datetime:
-        """The newest date after a commit. A date in the future does not count."""
-        tolerance = self._policies.policies.settings.claims.clock_tolerance
-        if not acts or commit.committed_at - self._scope.now > tolerance:
-            return newest
-        return max(newest, commit.committed_at)
+    def measured(self, commit: Commit, acts: bool, newest: datetime, now: Policies) -> datetime:
+        """The newest date after a commit.
 
-    def check_signatures(self) -> None:
-        """Check the collected signatures."""
-        asked, self._unchecked = self._unchecked, []
-        told: dict[str, signature_check.Signature] = {}
-        for oid, found in self._store.repository.signatures([one.commit.oid for one in asked]):
-            told[oid] = signature_check.Signature(*found)
-        for one in asked:
-            commit = one.commit
-            signature = told.get(commit.oid, signature_check.UNCHECKED)
-            who = signature_check.Signed(
-                commit.email, commit.committer, commit.committed_at, one.newest_before
-            )
-            wrong = signature_check.judge(signature, who, one.policies)
-            self._tally.held += not wrong
-            path = commit.changes[0].path if commit.changes else layout.QUEUE
-            for violation in wrong:
-                self._findings.find(commit, path, violation)
-            self._records.doubt(commit, one.changed)
+        A date in the future does not count, nor one that nobody's signature proves where signatures are required:
+        by such a date anybody could make later commits of others backdated.
+        """
+        tolerance = self._policies.policies.settings.claims.clock_tolerance
+        date = commit.committed_at
+        if not acts or date <= newest or date - self._scope.now > tolerance:
+            return newest
+        return newest if self.unproven(commit, now, date) else date

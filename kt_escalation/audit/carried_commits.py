@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -70,23 +70,21 @@ class CarriedCommits:
         said = self._statements.said(commit)
         is_merge = len(commit.parents) > 1
         acts = moves = False
-        changed: Collection[str] = ()
         if said or not is_merge:
             difference = self._commits.difference(side)
             if not is_merge:
                 acts = self._acts(difference)
                 moves = bool(difference.changes) or difference.unsound is not None
                 self._releases.refuse(commit, difference.changes, is_carried=True)
-                changed = self._records.by_record(difference.changes)
             if acts or said:
-                self._authors.people(commit, now, acts=acts, newest=side.newest, changed=changed)
+                self._authors.people(commit, now, acts=acts, newest=side.newest)
             if said:
                 brought = [] if difference.unsound else self._statements.brought_by(commit, difference)
                 if is_merge and brought and self._asked < _MOST_ASKED:
                     self._asked += 1
                     brought += self._statements.brought_beside(commit, difference)
                 self._statements.untrue(commit, said, brought, now)
-        side.newest = self._authors.measured(commit, moves, side.newest)
+        side.newest = self._authors.measured(commit, moves, side.newest, now)
 
     def _acts(self, difference: Difference) -> bool:
         """Whether a carried commit changes anything that this run looks at."""
@@ -106,9 +104,16 @@ class CarriedCommits:
         if commit not in self._lines or not self._authors.is_signed_by_rule(self._policies.policies):
             return LONG_AGO
         # No run has kept it for the commits before the mark.
-        limit = self._scope.now + self._policies.policies.settings.claims.clock_tolerance
+        now = self._policies.policies
+        limit = self._scope.now + now.settings.claims.clock_tolerance
         key = commit, limit
         if key not in self._dates:
-            dates = commits.dates(self._store, commit)
-            self._dates[key] = max((date for date in dates if date <= limit), default=LONG_AGO)
+            found = commits.changing(self._store, commit)
+            latest = sorted(found, key=lambda one: one.committed_at, reverse=True)
+            dates = (
+                one.committed_at
+                for one in latest
+                if one.committed_at <= limit and not self._authors.unproven(one, now, one.committed_at)
+            )
+            self._dates[key] = next(dates, LONG_AGO)
         return self._dates[key]

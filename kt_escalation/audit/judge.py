@@ -119,7 +119,6 @@ class Judge:
                 progress("judging commits", self._judged.count, len(line))
         for side in self.commits.sides.values():
             self._parts.start.judge_beside(side.commit)
-        self.authors.check_signatures()
         if progress is not None:
             progress("judging commits", len(line), len(line))
         return list(dict.fromkeys(self.findings.found))
@@ -153,6 +152,8 @@ class Judge:
         guesses = [messages.files_told(commit) for commit in commits]
         found = self._trees.differences(list(pairwise(roots)), guesses)
         has_started = self.start is not None
+        acting = (commit.oid for commit, one in zip(commits, found, strict=True) if one.changes)
+        self.authors.read(acting, self.policies.policies)
         if has_started:
             self._learn(found)
         else:
@@ -177,7 +178,6 @@ class Judge:
             if commit.oid == self.passing:
                 self.passed = self.mark(commit.oid)
             judged.count += 1
-            self.authors.check_some()
 
     def _learn(self, found: Iterable[Difference]) -> None:
         """Read the records before and after some commits after the store's start, all at once."""
@@ -234,7 +234,7 @@ class Judge:
         )
         if not acts and not said:
             # Later dates are compared with it, whatever records the run looks at.
-            judged.newest = self.authors.measured(commit, bool(difference.changes), judged.newest)
+            judged.newest = self.authors.measured(commit, bool(difference.changes), judged.newest, now)
             return
         brought: list[Brought] = []
         moved: set[str] = set()
@@ -260,10 +260,10 @@ class Judge:
             parts.policy_changes.follow(
                 commit, policies, partial(parts.policy_changes.by_no_admin, commit, now)
             )
-        self.authors.people(commit, now, acts=acts, newest=judged.newest, changed=changed)
+        self.authors.people(commit, now, acts=acts, newest=judged.newest)
         parts.statements.untrue(commit, said, brought, now)
         self.records.doubt(commit, changed)
-        judged.newest = self.authors.measured(commit, bool(difference.changes), judged.newest)
+        judged.newest = self.authors.measured(commit, bool(difference.changes), judged.newest, now)
 
     def _foreign(self, commit: Commit, changes: Iterable[FileChange]) -> None:
         """Note foreign files that a commit adds to the queue."""
@@ -306,7 +306,7 @@ class Judge:
             self.authors.not_from_the_future(commit)
         parts.statements.untrue(commit, said, brought, now)
         newest = max([judged.newest, *(side.newest for side in carried)])
-        judged.newest = self.authors.measured(commit, acted, newest)
+        judged.newest = self.authors.measured(commit, acted, newest, now)
         for side in carried:
             if side.commit.oid in self.findings.guilty:
                 self.records.doubt(side.commit, self.records.by_record(self.commits.difference(side).changes))

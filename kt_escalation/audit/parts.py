@@ -42,9 +42,7 @@ class Parts:
         self.policies = policies = InForce(commits.written)
         self.archives = archives = Archives(store, scope, commits, records, findings, tally)
         self.authors = authors = Authors(store, scope, records, findings, policies, tally)
-        self.releases = releases = Releases(
-            *(store, scope, judged, commits, records, authors, findings, tally)
-        )
+        self.releases = releases = Releases(*(store, scope, judged, commits, records, findings, tally))
         self.statements = statements = Statements(store, scope, lines, commits, findings)
         self.start = start = StoreStart(
             *(store, lines, trees, judged, commits, records, archives, policies, findings, tally)

@@ -24,7 +24,6 @@ from ..storage.commits import Commit
 from ..storage.interface import Entry
 from ..storage.snapshot import GitSnapshot
 from ..storage.trees import FileChange
-from .authors import Authors
 from .commit_contents import CommitContents
 from .findings import Findings, key
 from .judged_line import JudgedLine
@@ -68,7 +67,6 @@ class Releases:
         judged: JudgedLine,
         commits: CommitContents,
         records: KnownRecords,
-        authors: Authors,
         findings: Findings,
         tally: RunCounts,
     ) -> None:
@@ -77,7 +75,6 @@ class Releases:
         self._judged = judged
         self._commits = commits
         self._records = records
-        self._authors = authors
         self._findings = findings
         self._tally = tally
         records.followers.append(self._follow)
@@ -289,7 +286,6 @@ class Releases:
             one = None
         record = self._commits.contents.state(*one.file).record if one is not None else None
         decided = None
-        self._authors.check_those_of(name)
         believed = self._records.is_believed(name)
         if record is not None and one is not None and believed and not self._is_used(name):
             if layout.release_path(record) != path:

@@ -69,7 +69,8 @@ def guessed(store: GitStore, trees: Trees, line: Sequence[str]) -> Mark | None:
     eras = [start, *islice(changed(start, middle), _MOST_ERAS)]
     if len(eras) > _MOST_ERAS:
         return None
-    newest = max(commits.dates(store, line[middle]), default=LONG_AGO)
+    dates = (one.committed_at for one in commits.changing(store, line[middle]))
+    newest = max(dates, default=LONG_AGO)
     since = _first_day(newest, [contents.written.of(policies(at)).settings for at in eras])
     usable = _usable(contents, line[start : middle + 1], newest, since)
     if usable is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime
 from itertools import islice
 
 from ..errors import GitFailed
@@ -143,10 +142,10 @@ class Log(Git):
         """For each commit, in the order of `walk`, a line with its id and its parents' ids."""
         return line_ended(self._stream("rev-list", "--topo-order", "--reverse", "--parents", *revisions))
 
-    def dates(self, commit: str, options: Sequence[str], paths: Sequence[str]) -> list[datetime]:
-        """The times of the commits, up to one, that changed something below the paths."""
+    def changing(self, commit: str, options: Sequence[str], paths: Sequence[str]) -> list[Commit]:
+        """The commits, up to one, that changed something below the paths."""
         oids = self._asked("rev-list", *options, commit, "--", *paths).text.split()
-        return [found.committed_at for found, _ in self.commits(oids)]
+        return [found for found, _ in self.commits(oids)]
 
     def emails(self, revisions: Sequence[str]) -> frozenset[str]:
         """The e-mails of the authors of the commits that the revisions name; empty for nobody's."""

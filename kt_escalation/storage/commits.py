@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from datetime import datetime
 
 from ..errors import GitFailed
 from ..git.commit import Commit as Commit
@@ -40,14 +39,14 @@ def header(store: GitStore, commit: str) -> Commit:
     raise GitFailed(command="log", words=f"it says nothing of {commit}")
 
 
-def dates(store: GitStore, commit: str) -> list[datetime]:
-    """The times of the newest thousand commits that changed the store, up to a commit."""
+def changing(store: GitStore, commit: str) -> list[Commit]:
+    """The newest thousand commits, up to one, that changed the store."""
     most = f"--max-count={_RECENT}"
     try:
-        return store.repository.dates(commit, ["--full-history", most], folders(store))
+        return store.repository.changing(commit, ["--full-history", most], folders(store))
     except GitFailed:
-        # If git itself cannot read some tree on the way, those of all commits count.
-        return store.repository.dates(commit, [most], [])
+        # If git itself cannot read some tree on the way, all commits count.
+        return store.repository.changing(commit, [most], [])
 
 
 def walk(store: GitStore, revisions: Sequence[str], *, merged: bool = False) -> Iterator[Commit]:
