@@ -765,9 +765,10 @@ class _Replay:
         here = self.snaps[oid]
         entry = here.files.get(WAIVERS)
         listed = waivers_in(self.data(entry)) or set()
-        # Who mends or restores a file does not add what was in it before.
+        # Who mends or restores a file, also one that was deleted, does not add what was in it before.
         files = (self.snaps[at].files.get(WAIVERS) for at in self.line(before) if at in self.snaps)
-        known = next((some for entry in files if (some := waivers_in(self.data(entry))) is not None), set())
+        read = (waivers_in(self.data(file)) for file in files if file)
+        known = next((some for some in read if some is not None), set())
         if then.fog:
             self.unclear_waivers |= listed - known
         if WAIVERS not in then.ill and then.versions.get(WAIVERS) == entry:

@@ -161,6 +161,7 @@ def test_they_agree_on_what_a_campaign_has_found(tmp_path: Path) -> None:
                 101708,
                 102339,
                 102720,
+                104155,
             )
         ],
         tmp_path,
