@@ -9,18 +9,22 @@ pack.
 
 from __future__ import annotations
 
+import base64
+import re
 import subprocess
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from hashlib import sha1
+from functools import cache
+from hashlib import sha1, sha256, sha512
 from pathlib import Path
 from random import Random
 
 import oracle
 import use_rules
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import strategies as st
 
 from kt_escalation import KtError
@@ -114,7 +118,7 @@ class Forge:
         return self.tree(spoil(at, entries) if spoil else entries)
 
     def commit(self, tree: str, parents: Sequence[str], by: str, at: datetime | int, message: str,
-               committer: str | None = None, encoding: str = "utf-8") -> str:  # fmt: skip
+               committer: str | None = None, encoding: str = "utf-8", sign: Callable[[bytes], str] | None = None) -> str:  # fmt: skip
         seconds = at if isinstance(at, int) else int(at.timestamp())
         lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
         lines += [
@@ -134,7 +138,10 @@ class Forge:
             # A letter may be written in more than one way, also in the time's zone, where git must find none such.
             lines = [line.replace("+0000", "-0000") for line in lines]
             words = message.replace("k", "+AGs-").replace("K", "+AEs-").encode("ascii", "replace")
-        return self.add("commit", "\n".join(lines).encode() + b"\n\n" + words)
+        if sign is not None:
+            signature = sign("\n".join(lines).encode() + b"\n\n" + words)
+            lines.append("gpgsig " + signature.replace("\n", "\n ") if signature else "")
+        return self.add("commit", "\n".join(filter(None, lines)).encode() + b"\n\n" + words)
 
 
 Spoil = Callable[[str, list[Entry]], list[Entry]]
@@ -156,6 +163,64 @@ def write(forges: Iterable[Forge], repository: Path, refs: Mapping[str, str]) ->
     named = "".join(f"create {name} {oid}\n" for name, oid in refs.items()).encode()
     for command, stdin in ((("index-pack", "--stdin"), pack), (("update-ref", "--stdin"), named)):
         subprocess.run(["git", *command], cwd=repository, input=stdin, check=True, capture_output=True)
+
+
+# --- signatures ---------------------------------------------------------------------------------------
+
+
+@cache
+def key(who: str) -> tuple[Ed25519PrivateKey, bytes]:
+    """A person's key, and its public half as SSH sends it."""
+    made = Ed25519PrivateKey.from_private_bytes(sha256(who.encode()).digest())
+    return made, _ssh(b"ssh-ed25519", made.public_key().public_bytes_raw())
+
+
+def signature(who: str, payload: bytes) -> str:
+    """An SSH signature in git's namespace (OpenSSH, PROTOCOL.sshsig)."""
+    private, public = key(who)
+    parts = (b"git", b"", b"sha512")
+    signed = private.sign(b"SSHSIG" + _ssh(*parts, sha512(payload).digest()))
+    blob = b"SSHSIG" + (1).to_bytes(4) + _ssh(public, *parts, _ssh(b"ssh-ed25519", signed))
+    text = base64.b64encode(blob).decode()
+    lines = [text[n : n + 70] for n in range(0, len(text), 70)]
+    return "\n".join(["-----BEGIN SSH SIGNATURE-----", *lines, "-----END SSH SIGNATURE-----"])
+
+
+def _ssh(*strings: bytes) -> bytes:
+    return b"".join(len(one).to_bytes(4) + one for one in strings)
+
+
+@dataclass
+class Signing:
+    """Who signs what, and whose keys a roster lists: mostly as it should be."""
+
+    random: Random
+    #: How often somebody signs as nobody should.
+    oddity: float
+
+    def listed(self, text: str) -> str:
+        """A roster with keys."""
+
+        def user(found: re.Match[str]) -> str:
+            who = (
+                found[1]
+                if self.random.random() > self.oddity / 2
+                else self.random.choice((*PEOPLE, STRANGER))
+            )
+            line = f"ssh-ed25519 {base64.b64encode(key(who)[1]).decode()}"
+            return found[0][:-1] + f', signing_keys: ["{line}"]' + "}"
+
+        return re.sub(r"\{user_id: (\w+), .*\}", user, text)
+
+    def of(self, by: str, is_merge: bool) -> Callable[[bytes], str] | None:
+        """What signs a commit, if anything does: its author, somebody else, or something that does not hold."""
+        chance, other = self.random.random(), self.random.choice((*PEOPLE, STRANGER))
+        if chance < (0.5 if is_merge else self.oddity):
+            return None
+        if chance > 1 - self.oddity / 2:
+            return lambda payload: signature(by, payload + b"more")
+        who = other if chance > 1 - self.oddity else by
+        return lambda payload: signature(who, payload)
 
 
 # --- policies -----------------------------------------------------------------------------------------
@@ -209,6 +274,7 @@ class Graph(Forge):
     files: dict[str, dict[str, File]] = field(default_factory=dict)
     parents: dict[str, tuple[str, ...]] = field(default_factory=dict)
     story: list[str] = field(default_factory=list)
+    signing: Signing | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -218,14 +284,20 @@ class Graph(Forge):
             committer: str | None = None, encoding: str = "utf-8", what: str = "") -> str:  # fmt: skip
         """One commit on a branch."""
         files = dict(branch.files)
+        over = (branch.tip,) if parents is None else tuple(parents)
+        sign = None
+        if self.signing is not None:
+            sign = self.signing.of(by.partition("@")[0], len(over) > 1)
         for path, data in changes.items():
             if data is None:
                 files.pop(path, None)
+            elif self.signing is not None and path == ROSTER and isinstance(data, str):
+                files[path] = PLAIN, self.blob(self.signing.listed(data))
             else:
                 files[path] = data if isinstance(data, tuple) else (PLAIN, self.blob(data))
-        over = (branch.tip,) if parents is None else tuple(parents)
         tree = self.folder(files, spoil=spoil)
-        oid = self.commit(tree, over, by, self.now if at is None else at, message, committer, encoding)
+        when = self.now if at is None else at
+        oid = self.commit(tree, over, by, when, message, committer, encoding, sign)
         self.files[oid], self.parents[oid] = files, over
         branch.tip, branch.files = oid, files
         self.story.append(
@@ -319,8 +391,8 @@ def merged(
     return found
 
 
-#: From these numbers on graphs have withdrawals, and decisions for one use.
-DOUBTING, USING, RETURNING = 20_000, 40_000, 100_000
+#: From these numbers on graphs have withdrawals; decisions for one use; what comes again or late; and signatures.
+DOUBTING, USING, RETURNING, SIGNING = 20_000, 40_000, 100_000, 200_000
 
 
 def make(seed: int) -> Graph:
@@ -334,7 +406,8 @@ def graphs() -> st.SearchStrategy[Graph]:
     Of a number, and not of single choices: a graph goes on from what the oracle says of it so far, which remembers equal
     sets in the order in which it met them first.
     """
-    return st.integers(0, 2**64).map(make)
+    kinds = st.sampled_from((0, DOUBTING, USING, RETURNING, SIGNING))
+    return st.builds(lambda first, more: make(first + more), kinds, st.integers(0, 9_999))
 
 
 class _Maker:
@@ -355,7 +428,11 @@ class _Maker:
         # In these, decisions are doubted often, and who doubted or asked may take that back. Those before stay as they were.
         self.doubts, self.uses = graph.seed >= DOUBTING, graph.seed >= USING
         # In these, what was taken back or is late often comes again.
-        self.returns = graph.seed >= RETURNING
+        self.signs = graph.seed >= SIGNING
+        self.returns = graph.seed >= RETURNING and not (self.signs and graph.seed % 2)
+        if self.signs:
+            signing = Random(graph.seed)
+            graph.signing = Signing(signing, signing.choice((0.0, 0.02, 0.1)))
         graph.now -= timedelta(days=35) * self.is_old
         main = self.begin()
         if self.is_old:
@@ -480,7 +557,9 @@ class _Maker:
     def settings(self) -> str:
         random = self.random
         rules = random.choice(SINGLE if self.uses and random.random() < 0.8 else RULES)
-        return settings(rules, random.choice(("", "", "1h")), signed=random.random() < 0.03)
+        return settings(
+            rules, random.choice(("", "", "1h")), signed=random.random() < (0.85 if self.signs else 0.03)
+        )
 
     def pass_time(self) -> None:
         self.graph.now += timedelta(
@@ -503,6 +582,9 @@ class _Maker:
     # --- what is honest, on its branch at least ---
 
     def honest(self, branch: Branch) -> None:
+        if self.signs and self.random.random() < 0.1:
+            self.be_ahead(branch)
+            return
         if self.returns and self.random.random() < 0.3:
             self.random.choice((self.replay, self.replay, self.stall, self.lag, self.excuse))(
                 self.branches[0]
@@ -1431,6 +1513,14 @@ class _Maker:
         step = self.step(branch) if random.random() < 0.6 else None
         changes, by, message = step or ({}, self.anybody(), "nothing\n")
         graph.put(branch, changes, email(by), message, at=at, what=f"at {at}")
+
+    def be_ahead(self, branch: Branch) -> None:
+        """A step by somebody whose clock is fast, or who says so, and one by somebody else after it."""
+        for ahead in (timedelta(minutes=self.random.choice((2, 30, 120, 600))), timedelta()):
+            if (step := self.step(branch)) is not None:
+                changes, by, message = step
+                self.graph.put(branch, changes, email(by), message, at=self.graph.now + ahead)
+            self.pass_time()
 
     def litter(self, branch: Branch) -> None:
         path, text = self.random.choice(

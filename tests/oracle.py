@@ -14,18 +14,22 @@ An answer within these bounds is right.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from hashlib import sha1
 from itertools import pairwise
 from pathlib import Path
 from unicodedata import normalize
 
 import use_rules
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from kt_escalation.model import changes
 from kt_escalation.model.record import Record
@@ -49,6 +53,7 @@ READABLE = {"", "utf-8", "utf8", "iso-8859-1", "windows-1251", "euc-jp", "shift_
 PLAINLY_NOT = {"100755", "120000", "160000"}
 #: The last second that a store may know; git knows later ones.
 LATEST = 221_845_391_999
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 #: The rules of which a violation is called the same by whoever reads them.
 EXACT = {"policies", "message", "not_allowed", "actor", "deleted", "restore", "root", "dropped"}
 #: Of more chains than this only so many are tried.
@@ -115,14 +120,16 @@ class Commit:
     email: str
     at: datetime
     message: str
-    signed: bool
+    committer: str
+    #: The key that signed it; None where nothing did, and "" where it does not hold.
+    signer: str | None
     #: Whether everybody reads it in the same way.
     readable: bool = True
 
 
 def commit_of(oid: str, data: bytes) -> Commit:
     head, _, message = data.partition(b"\n\n")
-    tree, parents, email, seconds, signed, encoding = "", [], "", 0, False, "utf-8"
+    tree, parents, email, committer, seconds, encoding = "", [], "", "", 0, "utf-8"
     for line in head.decode(errors="replace").split("\n"):
         key, _, value = line.partition(" ")
         if key == "tree":
@@ -134,8 +141,8 @@ def commit_of(oid: str, data: bytes) -> Commit:
         elif key == "encoding":
             encoding = value
         elif key == "committer" and not seconds:
+            committer = value.partition("<")[2].partition(">")[0]
             seconds = int(value[value.rindex(">") + 1 :].split()[0])
-        signed = signed or key.startswith("gpgsig")
     when = datetime.fromtimestamp(min(seconds, LATEST), UTC)
     # A commit that others may read in another way is refused.
     several = any(head.count(b"\n" + key + b" ") > 1 for key in (b"author", b"committer", b"encoding"))
@@ -147,7 +154,49 @@ def commit_of(oid: str, data: bytes) -> Commit:
         text = message.decode((readable and encoding) or "utf-8")
     except UnicodeDecodeError:
         text = message.decode(errors="replace")
-    return Commit(oid, tree, tuple(parents), email, when, text, signed, readable)
+    return Commit(
+        oid, tree, tuple(parents), email, when, text, committer, signer(*signature_of(data)), readable
+    )
+
+
+def signature_of(data: bytes) -> tuple[bytes, bytes]:
+    """A commit's signature (b"" where it has none) and what it is of: the commit without it."""
+    head, blank, message = data.partition(b"\n\n")
+    found, rest = [], []
+    for line in head.split(b"\n"):
+        if line.startswith(b"gpgsig "):
+            found.append(line.removeprefix(b"gpgsig "))
+        elif line.startswith(b" ") and found:
+            found.append(line[1:])
+        else:
+            rest.append(line)
+    return b"\n".join(found), b"\n".join(rest) + blank + message
+
+
+@cache
+def signer(signature: bytes, payload: bytes) -> str | None:
+    """The Ed25519 key (type and base64) of an SSH signature (OpenSSH, PROTOCOL.sshsig), as `Commit` has it."""
+    if not signature:
+        return None
+    try:
+        blob = base64.b64decode(b"".join(signature.split(b"\n")[1:-1]), validate=True)
+        key, space, _, method, signed = strings(blob[10:])
+        hashed = hashlib.new(method.decode(), payload).digest()
+        covered = b"SSHSIG" + b"".join(len(one).to_bytes(4) + one for one in (space, b"", method, hashed))
+        Ed25519PublicKey.from_public_bytes(strings(key)[1]).verify(strings(signed)[1], covered)
+    except (ValueError, IndexError, InvalidSignature):
+        return ""
+    return f"ssh-ed25519 {base64.b64encode(key).decode()}"
+
+
+def strings(data: bytes) -> list[bytes]:
+    """The strings of SSH (RFC 4251, section 5) that some bytes are."""
+    found = []
+    while data:
+        size = int.from_bytes(data[:4])
+        found.append(data[4 : 4 + size])
+        data = data[4 + size :]
+    return found
 
 
 def entries_of(data: bytes) -> list[tuple[str, bytes, str]]:
@@ -598,7 +647,7 @@ class _Replay:
         #: The commits whose dates nobody proves, though they should.
         self.undated: set[str] = set()
         #: The newest date up to some commits of the line.
-        self.dates: dict[str, datetime] = {}
+        self.dates: dict[tuple[str, datetime], datetime] = {}
 
     # --- the line ---
 
@@ -736,7 +785,7 @@ class _Replay:
         was, then = self.at[before], self.at[before].copy()
         self.sure = not was.fog
         self.undated |= {
-            one for one in (oid, *self.carried(oid)) if not self.is_proven(self.commits[one], was.force)
+            one for one in (oid, *self.carried(oid)) if self.unproven(self.commits[one], was.force)
         }
         for path, what in sorted(self.raw[oid].faults):
             # What was so before may be named once, or as long as it is there.
@@ -932,9 +981,36 @@ class _Replay:
         """Policies with the tree that a command names which routes by them at a commit."""
         return replace(policies, tree=there.tree) if policies.tree == GATHERED else policies
 
+    def unproven(self, commit: Commit, policies: Policies) -> list[str]:
+        """The rules by which a commit's signature is wrong, whatever its date."""
+        if policies.settings.signatures != "required":
+            return []
+        if commit.signer is None:
+            return ["unsigned"]
+        who = known_as(commit.email, policies.roster)
+        user = policies.roster.by_id.get(who) if policies.roster else None
+        keys = {" ".join(key.split()[:2]) for key in user.signing_keys} if user else set()
+        own = commit.signer in keys and known_as(commit.committer, policies.roster) == who
+        return [] if own else ["signature"]
+
+    def is_backdated(self, commit: Commit, policies: Policies) -> bool:
+        """Whether a commit is older than what it builds on: a merge of the line, than what was there."""
+        if policies.settings.signatures != "required":
+            return False
+        before = self.before[commit.oid]
+        tips = (before,) if before and commit.oid in self.at_line else commit.parents
+        newest = max((self.newest(tip, policies) for tip in tips), default=LONG_AGO)
+        return newest - commit.at > policies.settings.claims.clock_tolerance
+
+    def signature_faults(self, commit: Commit, policies: Policies) -> list[str]:
+        """The rules by which a commit's signature is wrong."""
+        found = self.unproven(commit, policies)
+        is_read = commit.signer not in (None, "")
+        return [*found, *["backdated"] * (is_read and self.is_backdated(commit, policies))]
+
     def is_proven(self, commit: Commit, policies: Policies) -> bool:
         """Whether a change of policies is signed where they ask for it."""
-        return commit.signed or policies.settings.signatures != "required"
+        return not self.signature_faults(commit, policies)
 
     def is_admin_there(self, email: str, there: Snap) -> bool:
         """Whether somebody is admin by a roster as a commit has it; one that cannot be read makes nobody so."""
@@ -1022,8 +1098,8 @@ class _Replay:
             wrong = self.written(oid, path, entry, was, new)
             if not self.is_admin(commit.email, was.force):
                 wrong.append(self.report(oid, "policies", path, sure=self.sure and not wrong))
-            elif not self.is_proven(commit, was.force):
-                wrong.append(self.report(oid, "unsigned", "queue", sure=self.sure))
+            elif rules := self.signature_faults(commit, was.force):
+                wrong += [self.report(oid, rule, "queue", sure=self.sure) for rule in rules]
             self.write(then, path, entry, wrong)
         acts = old.own != new.own
         self.ahead(commit, acts, was)
@@ -1118,7 +1194,7 @@ class _Replay:
         tolerance = force.settings.claims.clock_tolerance
         rightly = use_rules.is_release(made, record, who, commit.at, landed, tolerance)
         # So long after its time nobody remembers it.
-        date = self.newest(commit.parents[0]) - timedelta(days=1)
+        date = self.newest(commit.parents[0], force) - timedelta(days=1)
         rightly = rightly and not use_rules.is_late(record, date, landed)
         return bool(may) and path == use_rules.path_of(record) and rightly
 
@@ -1343,8 +1419,8 @@ class _Replay:
             self.report(commit.oid, "time", "queue", sure=sure and self.sure)
 
     def signed(self, commit: Commit, asked: bool, was: At, *, sure: bool = True) -> None:
-        if asked and was.force.settings.signatures == "required" and not commit.signed:
-            self.report(commit.oid, "unsigned", "queue", sure=sure and self.sure)
+        for rule in self.signature_faults(commit, was.force) if asked else ():
+            self.report(commit.oid, rule, "queue", sure=sure and self.sure)
 
     def message(
         self,
@@ -1414,14 +1490,17 @@ class _Replay:
         actor = known_as(email, was.force.roster)
         if name in was.bad or beside:
             yield name, {"restore"}, actor, None, claims, None
-        # A squash may claim what it raises or reviews, of which the review and the claim alone tell.
+        # A squash may claim what it raises or reviews, or assigns to its own author, of which the review and the claim tell.
         known = {old.claim.claim_id} if old and old.claim else set()
         begun = (
             []
             if new is None
             else [(r.claim_id, r.reviewer) for r in new.reviews[len(old.reviews) if old else 0 :]]
         )
-        begun += [(new.claim.claim_id, new.claim.claimed_by)] if new and new.claim and not old else []
+        if new is not None and new.claim is not None:
+            # Who was given it has not claimed it.
+            givers = {one.actor for one in changes.between(old, new) if one.action == "assign"}
+            begun += [(new.claim.claim_id, new.claim.claimed_by)] if givers <= {new.claim.claimed_by} else []
         for claim, by in begun:
             if claim not in known:
                 yield name, {"claim"}, by, None, claims, None
@@ -1809,10 +1888,12 @@ class _Replay:
             and not self.is_over(commit, path, chain)
             for chain in chains
         ):
-            if steps and not all(self.is_proven(self.commits[oid], was.force) for oid in steps):
-                wrong.append(
-                    self.report(next(iter(steps)), "unsigned", "queue", places=steps, sure=self.sure)
-                )
+            rules = {rule for oid in steps for rule in self.signature_faults(self.commits[oid], was.force)}
+            if rules:
+                wrong += [
+                    self.report(next(iter(steps)), rule, "queue", places=steps, sure=self.sure)
+                    for rule in sorted(rules)
+                ]
                 # An admin's merge may bring it by its own signature, and is told that it has none.
                 self.doubtful.add(commit.oid)
             self.write(then, path, entry, wrong)
@@ -1836,8 +1917,11 @@ class _Replay:
             if path == WAIVERS and then.fog:
                 for version in (entry, was.versions.get(WAIVERS)):
                     self.unclear_waivers |= waivers_in(self.data(version)) or set()
-        elif not self.is_proven(commit, was.force):
-            wrong.append(self.report(commit.oid, "unsigned", "queue", sure=self.sure))
+        else:
+            wrong += [
+                self.report(commit.oid, rule, "queue", sure=self.sure)
+                for rule in self.signature_faults(commit, was.force)
+            ]
         self.write(then, path, entry, wrong)
         return acted
 
@@ -1860,12 +1944,12 @@ class _Replay:
         before = self.before[commit.oid]
         if before is None or self.at[before].force.settings.signatures != "required":
             return commit.at
-        return max(commit.at, self.newest(before))
+        return max(commit.at, self.newest(before, self.at[before].force))
 
-    def newest(self, tip: str) -> datetime:
-        """The newest date of a commit that acted up to a commit of the line."""
-        if tip not in self.dates:
-            until = self.now + self.at[tip].force.settings.claims.clock_tolerance
+    def newest(self, tip: str, force: Policies) -> datetime:
+        """The newest date of a commit that acted up to another one, by the policies in force."""
+        until = self.now + force.settings.claims.clock_tolerance
+        if (tip, until) not in self.dates:
             some = [self.commits[oid] for oid in self.ancestors[tip]]
             dates = [
                 one.at
@@ -1874,8 +1958,8 @@ class _Replay:
                 and one.oid not in self.undated
                 and (one.oid in self.acted or self.has_acted(one))
             ]
-            self.dates[tip] = max(dates, default=datetime.min.replace(tzinfo=UTC))
-        return self.dates[tip]
+            self.dates[tip, until] = max(dates, default=LONG_AGO)
+        return self.dates[tip, until]
 
     def has_acted(self, one: Commit) -> bool:
         if len(one.parents) > 1:

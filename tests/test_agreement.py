@@ -136,6 +136,14 @@ def test_they_agree_where_something_comes_again_or_late(tmp_path: Path, first: i
     assert found.keys() >= {"merge", "not_allowed", "policies", "release", "time"}
 
 
+@pytest.mark.parametrize(("first", "count"), spans(hostile.SIGNING, 5_000))
+def test_they_agree_where_steps_are_signed(tmp_path: Path, first: int, count: int) -> None:
+    told, found = disagreements([hostile.make(seed) for seed in range(first, first + count)], tmp_path)
+    assert not told, "\n".join(told[:20])
+    assert count * 0.03 < found["clean"] < count * 0.6
+    assert found.keys() >= {"backdated", "policies", "signature", "unsigned"}
+
+
 def test_they_agree_on_what_a_campaign_has_found(tmp_path: Path) -> None:
     """Merges of days to come; what waivers and admins excuse after others had damaged it; what a store began with."""
     told, _ = disagreements(
@@ -162,6 +170,7 @@ def test_they_agree_on_what_a_campaign_has_found(tmp_path: Path) -> None:
                 102339,
                 102720,
                 104155,
+                200127,
             )
         ],
         tmp_path,
@@ -258,9 +267,10 @@ def is_released(graph: Graph, repository: Path, name: str, records: dict[str, or
         pytest.param(hostile.DOUBTING + 20, 5, id="doubts"),
         pytest.param(hostile.USING, 8, id="uses"),
         pytest.param(hostile.RETURNING + 40, 8, id="comes again"),
+        pytest.param(hostile.SIGNING, 8, id="signed"),
         *(
             pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak)
-            for start in (0, hostile.DOUBTING, hostile.USING, hostile.RETURNING)
+            for start in (0, hostile.DOUBTING, hostile.USING, hostile.RETURNING, hostile.SIGNING)
             for n in range(start, start + 1_000, 100)
         ),
     ],
@@ -310,9 +320,10 @@ def told_of_marks(graph: Graph, repository: Path, most: int = 3) -> Iterator[str
         pytest.param(1920, 1, id="a start that cannot be read"),
         pytest.param(hostile.USING, 8, id="uses"),
         pytest.param(hostile.RETURNING, 8, id="comes again"),
+        pytest.param(hostile.SIGNING, 8, id="signed"),
         *(
             pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak)
-            for start in (0, hostile.USING, hostile.RETURNING)
+            for start in (0, hostile.USING, hostile.RETURNING, hostile.SIGNING)
             for n in range(start, start + 2_000, 100)
         ),
     ],

@@ -370,11 +370,12 @@ def brought(
     ]
     if after is None:
         return found
-    # A squash may hide a claim behind the raise before it or the review after it.
+    # A squash may hide a claim behind the raise before it, the review after it, or an assignment to oneself.
     new = after.reviews[len(before.reviews) :] if before else after.reviews
     held_before = claim_before.claim_id if claim_before else None
     takers = {review.reviewer for review in new if review.claim_id != held_before}
-    if claim_after and claim_after != claim_before:
+    givers = {one.actor for one in found if "assign" in one.actions}
+    if claim_after and not claim_after.same_as(claim_before) and givers <= {claim_after.claimed_by}:
         takers.add(claim_after.claimed_by)
     return found + [Brought(name, _CLAIM, taker, None, claims) for taker in sorted(takers)]
 
