@@ -55,7 +55,8 @@ PLAINLY_NOT = {"100755", "120000", "160000"}
 LATEST = 221_845_391_999
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 #: The rules of which a violation is called the same by whoever reads them.
-EXACT = {"policies", "message", "not_allowed", "actor", "deleted", "restore", "root", "dropped"}
+SIGNATURES = {"unsigned", "signature", "backdated"}
+EXACT = {"policies", "message", "not_allowed", "actor", "deleted", "restore", "root", "dropped"} | SIGNATURES
 #: Of more chains than this only so many are tried.
 MOST_CHAINS = 100
 ACTIONS = ("raise", "claim", "renew", "unclaim", "review", "resolve", "assign", "note", "sweep", "reopen",
@@ -526,8 +527,8 @@ class At:
     ill: dict[str, list[Found]] = field(default_factory=dict)
     force: Policies = field(default_factory=Policies)
     counting: set[Waiver] = field(default_factory=set)
-    #: The changes of waivers that a waiver has accepted, as commit and rule.
-    agreed: set[tuple[str, str]] = field(default_factory=set)
+    #: The commits whose changes of waivers others have accepted.
+    agreed: set[str] = field(default_factory=set)
     #: Whether some tree on the way could not be read: then what is found is not sure.
     fog: bool = False
     #: Records of which the rules do not say in what state they are.
@@ -742,7 +743,7 @@ class _Replay:
     def begin(self, start: str) -> None:
         """Everything in the start is imported."""
         here, now = self.snaps[start], At()
-        self.began = here
+        self.started, self.began = start, here
         if len(self.commits[start].parents) > 1:
             self.report(start, "start", "queue")
         for path, _ in here.faults:
@@ -859,11 +860,9 @@ class _Replay:
                 then.fog = then.fog or not all(map(is_exact, causes))
                 del then.ill[path]
                 self.set_version(then, path, here.files.get(path))
-        changes = {
-            (one.commit, one.rule)
-            for one in self.found
-            if one.path == WAIVERS and one.rule != "tree" and self.is_waived(one, then.counting)
-        }
+        changed = [one for one in self.found if one.path == WAIVERS]
+        standing = {one.commit for one in changed if not self.is_waived(one, then.counting)}
+        changes = {one.commit for one in changed if one.rule != "tree"} - standing
         new, then.agreed = changes - then.agreed, then.agreed | changes
         if WAIVERS not in then.ill and new:
             for waiver in listed:
@@ -1091,6 +1090,12 @@ class _Replay:
                 then.know(name, after, record, commit.at)
         used = [*self.plain_uses(commit, was, then, folded_uses)]
         self.foreign(oid, old, new, ())
+        acts = old.own != new.own
+        everything = {p for p in old.files.keys() | new.files.keys() if old.files.get(p) != new.files.get(p)}
+        first = min(
+            (p for p in everything if p.startswith(("queue/", "policies/", KT_YAML))), default="queue"
+        )
+        unsigned = self.signed(commit, acts or bool(said(commit.message)), was, path=first)
         for path in sorted(old.policies().keys() | new.policies().keys()):
             entry = new.files.get(path)
             if entry == old.files.get(path):
@@ -1098,12 +1103,12 @@ class _Replay:
             wrong = self.written(oid, path, entry, was, new)
             if not self.is_admin(commit.email, was.force):
                 wrong.append(self.report(oid, "policies", path, sure=self.sure and not wrong))
-            elif rules := self.signature_faults(commit, was.force):
-                wrong += [self.report(oid, rule, "queue", sure=self.sure) for rule in rules]
+            else:
+                wrong += self.signed(commit, True, was, path=path)
+            # What breaks several rules is accepted with all of them.
+            wrong += [one for one in unsigned if one.path == path and one not in wrong]
             self.write(then, path, entry, wrong)
-        acts = old.own != new.own
         self.ahead(commit, acts, was)
-        self.signed(commit, acts or bool(said(commit.message)), was)
         changed = {n for n in old.uses.keys() | new.uses.keys() if old.uses.get(n) != new.uses.get(n)}
         for name in changed if archives else ():
             self.brushed.add(name)
@@ -1205,7 +1210,8 @@ class _Replay:
             for oid, parent in self.plain_ones(self.ancestors[commit.parents[0]])
             if loose(self.snaps[oid].state(name)) != loose(self.snaps[parent].state(name))
         ]
-        by = {oid for oid, _ in some}
+        # What the store began with is taken as it was.
+        by = {oid for oid, _ in some} - {self.started}
         # What is only said, or lies beside it, says nothing about it.
         wrong = [
             one
@@ -1418,9 +1424,11 @@ class _Replay:
         if acts and commit.at - self.now > was.force.settings.claims.clock_tolerance:
             self.report(commit.oid, "time", "queue", sure=sure and self.sure)
 
-    def signed(self, commit: Commit, asked: bool, was: At, *, sure: bool = True) -> None:
-        for rule in self.signature_faults(commit, was.force) if asked else ():
-            self.report(commit.oid, rule, "queue", sure=sure and self.sure)
+    def signed(
+        self, commit: Commit, asked: bool, was: At, *, path: str = "queue", sure: bool = True
+    ) -> list[Found]:
+        rules = self.signature_faults(commit, was.force) if asked else ()
+        return [self.report(commit.oid, rule, path, sure=sure and self.sure) for rule in rules]
 
     def message(
         self,
@@ -1570,18 +1578,19 @@ class _Replay:
                 self.doubtful.add(commit.oid)
             for one in list(self.found) if admin else ():
                 plain = len(self.commits[one.commit].parents) == 1
-                plain = plain and not self.is_waived(one, was.counting)
-                # What nobody may do stays what it is, whoever did it.
-                plain = plain and not any(
-                    other.grave and (other.commit, other.path) == (one.commit, one.path)
-                    for other in self.found
-                )
+                there = [each for each in self.found if (each.commit, each.path) == (one.commit, one.path)]
+                # Who accepts all of it has approved it; and what nobody may do stays what it is, whoever did it.
+                plain = plain and not all(self.is_waived(each, was.counting) for each in there)
+                plain = plain and not any(each.grave for each in there)
                 if one.rule == "policies" and not one.grave and one.commit in since and plain:
                     acted = True
                     self.found.remove(one)
-                    # What a waiver accepts beside it is no hindrance.
+                    # What a waiver accepts beside it is no hindrance, nor who had signed it.
                     ill = [
-                        each for each in then.ill.get(one.path, ()) if not self.is_waived(each, was.counting)
+                        each
+                        for each in then.ill.get(one.path, ())
+                        if not self.is_waived(each, was.counting)
+                        and (each.commit != one.commit or each.rule not in SIGNATURES)
                     ]
                     if ill[-1:] == [one]:
                         del then.ill[one.path]
@@ -1592,7 +1601,7 @@ class _Replay:
                     self.unclear_waivers.add(waiver)
         self.acted |= {commit.oid} if acted else set()
         self.ahead(commit, acted, was)
-        self.signed(commit, acted or bool(said(commit.message)), self.at.get(fork or "", was))
+        self.signed(commit, acted or bool(said(commit.message)), was)
         if was.force.settings.signatures == "required" and said(commit.message):
             # By which policies a merge is asked that only says something is not said where they differ.
             self.doubtful.add(commit.oid)
@@ -1883,28 +1892,13 @@ class _Replay:
         entry, steps = new.files.get(path), self.steps_of(path, carried)
         wrong = self.written(commit.oid, path, entry, was, new, carried)
         chains = self.chains(steps, self.snaps[commit.parents[0]].files.get(path), entry)
-        if any(
-            all(self.is_admin(self.commits[oid].email, was.force) for oid in chain)
-            and not self.is_over(commit, path, chain)
-            for chain in chains
-        ):
-            rules = {rule for oid in steps for rule in self.signature_faults(self.commits[oid], was.force)}
-            if rules:
-                wrong += [
-                    self.report(next(iter(steps)), rule, "queue", places=steps, sure=self.sure)
-                    for rule in sorted(rules)
-                ]
-                # An admin's merge may bring it by its own signature, and is told that it has none.
-                self.doubtful.add(commit.oid)
+        if any(self.is_by_admins(chain, was) and not self.is_over(commit, path, chain) for chain in chains):
             self.write(then, path, entry, wrong)
             return False
         theirs = self.snaps[commit.parents[1]]
         acted = self.is_admin(commit.email, was.force) and self.is_admin_there(commit.email, theirs)
         acted = acted and was.force.roster is not None
-        if PULL.match(commit.message) and not all(
-            self.is_admin(one.email, was.force) and self.is_proven(one, was.force)
-            for one in map(self.commits.__getitem__, steps)
-        ):
+        if PULL.match(commit.message) and not self.is_by_admins(steps, was):
             # Whoever pulls takes in what others have pushed, and approves none of it.
             acted = False
         if not acted:
@@ -1918,12 +1912,13 @@ class _Replay:
                 for version in (entry, was.versions.get(WAIVERS)):
                     self.unclear_waivers |= waivers_in(self.data(version)) or set()
         else:
-            wrong += [
-                self.report(commit.oid, rule, "queue", sure=self.sure)
-                for rule in self.signature_faults(commit, was.force)
-            ]
+            wrong += self.signed(commit, True, was, path=path)
         self.write(then, path, entry, wrong)
         return acted
+
+    def is_by_admins(self, some: Iterable[str], was: At) -> bool:
+        made = map(self.commits.__getitem__, some)
+        return all(self.is_admin(one.email, was.force) and self.is_proven(one, was.force) for one in made)
 
     def is_over(self, commit: Commit, path: str, chain: list[str]) -> bool:
         """Whether what admins have once made of a policy file is too old for others to merge, or was taken back since."""

@@ -171,6 +171,11 @@ def test_they_agree_on_what_a_campaign_has_found(tmp_path: Path) -> None:
                 102720,
                 104155,
                 200127,
+                200178,
+                200434,
+                200522,
+                200851,
+                201060,
             )
         ],
         tmp_path,
@@ -267,7 +272,7 @@ def is_released(graph: Graph, repository: Path, name: str, records: dict[str, or
         pytest.param(hostile.DOUBTING + 20, 5, id="doubts"),
         pytest.param(hostile.USING, 8, id="uses"),
         pytest.param(hostile.RETURNING + 40, 8, id="comes again"),
-        pytest.param(hostile.SIGNING, 8, id="signed"),
+        pytest.param(hostile.SIGNING + 18, 6, id="signed"),
         *(
             pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak)
             for start in (0, hostile.DOUBTING, hostile.USING, hostile.RETURNING, hostile.SIGNING)
