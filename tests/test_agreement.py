@@ -227,6 +227,8 @@ def pushed(
     wrong = any(one.sure and one.places <= new for one in verdict.violations)
     unsure = verdict.doubtful & new or any(one.places & new for one in (*verdict.violations, *verdict.waived))
     git("update-ref", "refs/heads/main", base, cwd=repository)
+    # What was judged at a later time is not known yet.
+    (repository / "kt/received").unlink(missing_ok=True)
     # As `hook install` does: a `.kt.yaml` that somebody has damaged or repointed does not say where the store is.
     git("config", "kt.root", "", cwd=repository)
     refused = list(receive(repository, [(base, graph.tip, "refs/heads/main")], now=now))

@@ -104,16 +104,21 @@ class CarriedCommits:
         if commit not in self._lines or not self._authors.is_signed_by_rule(self._policies.policies):
             return LONG_AGO
         # No run has kept it for the commits before the mark.
-        now = self._policies.policies
-        limit = self._scope.now + now.settings.claims.clock_tolerance
+        limit = self._scope.now + self._policies.policies.settings.claims.clock_tolerance
         key = commit, limit
         if key not in self._dates:
-            found = commits.changing(self._store, commit)
+            found = [one for one in commits.changing(self._store, commit) if one.committed_at <= limit]
             latest = sorted(found, key=lambda one: one.committed_at, reverse=True)
-            dates = (
-                one.committed_at
-                for one in latest
-                if one.committed_at <= limit and not self._authors.unproven(one, now, one.committed_at)
-            )
-            self._dates[key] = next(dates, LONG_AGO)
+            proven = (one for one in latest if self._is_proven(one, commit))
+            # Of many that nobody has proven, the one that was may be older.
+            last = next(proven, latest[-1] if len(latest) == commits.RECENT else None)
+            self._dates[key] = last.committed_at if last is not None else LONG_AGO
         return self._dates[key]
+
+    def _is_proven(self, commit: Commit, tip: str) -> bool:
+        """Whether a commit before the mark bears its author's signature, if the policies then required one."""
+        lines = self._lines
+        at = lines.newest_on(tip, commit.oid)
+        then = lines.depth(at) - (at == commit.oid) if at is not None else -1
+        policies = self._policies.before(then, lines.depth)
+        return self._authors.unproven(commit, policies, commit.committed_at) is None

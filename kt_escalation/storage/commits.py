@@ -11,7 +11,8 @@ from . import layout
 from .clone import GitStore
 from .history import READING
 
-_RECENT = 1000
+#: So many commits `changing` finds.
+RECENT = 1000
 
 
 def headers(store: GitStore, revisions: Sequence[str]) -> Iterator[Commit]:
@@ -41,7 +42,7 @@ def header(store: GitStore, commit: str) -> Commit:
 
 def changing(store: GitStore, commit: str) -> list[Commit]:
     """The newest thousand commits, up to one, that changed the store."""
-    most = f"--max-count={_RECENT}"
+    most = f"--max-count={RECENT}"
     try:
         return store.repository.changing(commit, ["--full-history", most], folders(store))
     except GitFailed:
