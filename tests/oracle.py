@@ -1100,11 +1100,15 @@ class _Replay:
             entry = new.files.get(path)
             if entry == old.files.get(path):
                 continue
+            # Of several things that are wrong with a file one is named: who wrote it, before what was written.
+            by = ["policies"] if not self.is_admin(commit.email, was.force) else []
+            by = by or self.signature_faults(commit, was.force)[:1]
+            sure, self.sure = self.sure, self.sure and by in ([], ["policies"])
             wrong = self.written(oid, path, entry, was, new)
-            if not self.is_admin(commit.email, was.force):
-                wrong.append(self.report(oid, "policies", path, sure=self.sure and not wrong))
-            else:
-                wrong += self.signed(commit, True, was, path=path)
+            self.sure = sure
+            wrong += [
+                self.report(oid, rule, path, sure=sure and not (wrong and rule == "policies")) for rule in by
+            ]
             # What breaks several rules is accepted with all of them.
             wrong += [one for one in unsigned if one.path == path and one not in wrong]
             self.write(then, path, entry, wrong)
@@ -1819,9 +1823,11 @@ class _Replay:
             return faults
         restores = name in was.bad and len(chain) == 1
         if last and last.status == "claimed" and last.claim and last.claim.expires_at and not restores:
-            if commit.at > last.claim.expires_at + tolerance:
-                faults.append((chain[-1], "time", layout.path_of(last)))
-            return faults
+            until = last.claim.expires_at + tolerance
+            if commit.at > until:
+                return [*faults, (chain[-1], "time", layout.path_of(last))]
+            if self.dated(commit) <= until:
+                return faults
         for oid in chain:
             record = self.record(self.snaps[oid].state(name))
             if record is None:

@@ -61,7 +61,8 @@ class Authors:
         wrong = self._judge(commit, now, newest)
         self._tally.held += not wrong
         for violation in wrong:
-            self._findings.find(commit, commit.changes[0].path if commit.changes else layout.QUEUE, violation)
+            path = min((change.path for change in commit.changes), default=layout.QUEUE)
+            self._findings.find(commit, path, violation)
 
     def unproven(self, commit: Commit, now: Policies, newest: datetime) -> Violation | None:
         """What is wrong with the signature of a commit, if signatures are required. ``newest`` is the newest date before it."""
