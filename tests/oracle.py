@@ -856,8 +856,13 @@ class _Replay:
                 then.muddy |= {name} if len(self.about(name)) > len(causes) else set()
         for path, causes in list(then.ill.items()):
             ruined = any(one.ruin and one.commit == causes[-1].commit for one in causes)
-            if not ruined and all(self.is_waived(one, then.counting) for one in causes):
+            where = {(one.commit, one.path) for one in causes}
+            beside = [one for one in self.found if (one.commit, one.path) in where]
+            # What breaks several rules is accepted with all of them.
+            whole = all(self.is_waived(one, then.counting) for one in (*causes, *beside) if one.sure)
+            if not ruined and whole and all(self.is_waived(one, then.counting) for one in causes):
                 then.fog = then.fog or not all(map(is_exact, causes))
+                then.fog = then.fog or not all(self.is_waived(one, then.counting) for one in beside)
                 del then.ill[path]
                 self.set_version(then, path, here.files.get(path))
         changed = [one for one in self.found if one.path == WAIVERS]
@@ -1997,15 +2002,15 @@ class _Replay:
             items |= self.snaps[oid].records() | self.snaps[oid].policies().keys()
         for item in sorted(items):
             name = item if item.startswith("esc_") else None
-            if name is None and both:
-                # He acts by it, if he leaves anything out.
-                self.doubtful.add(commit.oid)
-                continue
+            # He acts by it, if he leaves anything out; but not what takes his own role.
+            is_his = name is None and both
+            self.doubtful |= {commit.oid} if is_his else set()
             goals = [self.item(oid, item, bare=True) for oid in [*line, commit.oid]]
             state = self.item(second, item, bare=True)
             whole = [self.item(oid, item) for oid in [*line, commit.oid, *([fork] if fork else [])]]
             changed = state != self.item(fork, item, bare=True) if fork else state not in (ABSENT, None)
-            if (changed and state not in goals) or self.item(second, item) not in (*whole, ABSENT, None):
+            left = changed and state not in goals
+            if not is_his and (left or self.item(second, item) not in (*whole, ABSENT, None)):
                 # One that no legal step has made may be called dropped, or not.
                 files = there.state(item) or base.state(item) if name else ABSENT
                 path = path_in(files) if files else item
@@ -2029,7 +2034,7 @@ class _Replay:
                     else ABSENT
                 )
                 path = path_in(files) if files else item
-                sure = clear and not named and name not in was.muddy
+                sure = clear and not named and name not in was.muddy and not is_his
                 self.report(commit.oid, "dropped", path, name=name, sure=sure)
 
     def line_had(self, first: str, oid: str, item: str, state: object) -> bool:

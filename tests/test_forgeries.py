@@ -967,6 +967,13 @@ def a_message_that_tells_two_actions(forge: Forge) -> None:
     forge.commit("alice", f"{SAID}Kt-Action: resolve\n")
 
 
+@forgery("message")
+def a_message_that_calls_an_assignment_a_claim(forge: Forge) -> None:
+    forge.kt("alice", "claim", "--id", "esc_one")
+    forge.as_kt_does("boss", "assign", "--id", "esc_one", "--to", "bob", "--reason", "x")
+    forge.commit("boss", SAID.replace("alice", "bob"))
+
+
 @pytest.mark.parametrize("name", others(FORGERIES))
 def test_a_forgery_is_found_by_verify_and_the_hook(forge: Forge, server: Path, name: str) -> None:
     rule, said, make = FORGERIES[name]
