@@ -190,7 +190,7 @@ class _Snapshot(MemorySnapshot):
         files = {path: data for path, data in unfolded(line.files).items() if not is_policy(path)}
         force = line.graph.tree_in_force(line.tip)
         super().__init__(Files(str(line.tip), {**files, **force}, line.writer, ""))
-        self._tree = tree_of(force)
+        self._tree = tree_of(line.graph.named(line.tip))
 
     def policies(self, *, kept: bool = False) -> tuple[str | None, Mapping[str, PolicyFile]]:
         return self._tree, super().policies()[1]
@@ -333,6 +333,7 @@ class Graph:
     _parents: dict[int, int | None] = field(default_factory=dict)
     _states: dict[int, dict[str, State]] = field(default_factory=dict)
     _foul: dict[int, tuple[frozenset[str], frozenset[int]]] = field(default_factory=dict)
+    _force: dict[int, dict[str, bytes]] = field(default_factory=dict)
 
     def add(self, commit: Commit) -> int:
         """The number of a commit; what git would give the id of an older one is that one."""
@@ -441,14 +442,31 @@ class Graph:
         return sorted(p for p in {*here, *there} if is_policy(p) and here.get(p) != there.get(p))
 
     def tree_in_force(self, at: int) -> dict[str, bytes]:
-        """The files of the newest policies on a commit's line that were legal as a whole."""
+        """The policy files in force at a commit: of each, the newest version on its line that was legal."""
+        if at not in self._force:
+            line, found = self.line(at), {}
+            for path in {path for on in line for path in self.policies_at(on)}:
+                newest = next(on for on in line if path not in self.foul(on)[0])
+                if path in self.policies_at(newest):
+                    found[path] = self.commits[newest].tree[path]
+            self._force[at] = found
+        return self._force[at]
+
+    def policies_at(self, at: int) -> dict[str, bytes]:
+        return {path: data for path, data in self.commits[at].tree.items() if is_policy(path)}
+
+    def named(self, at: int) -> dict[str, bytes]:
+        """The files of the policies that records name: of the tree that is there, if none has had those in force since then."""
+        force = self.tree_in_force(at)
         for on in self.line(at):
-            if not self.foul(on)[0]:
+            if self.policies_at(on) == force:
+                return force
+            if self.tree_in_force(on) != force:
                 break
-        return {path: data for path, data in self.commits[on].tree.items() if is_policy(path)}
+        return self.policies_at(at)
 
     def in_force(self, at: int) -> Policies:
-        return self.assembled(self.tree_in_force(at))
+        return self.assembled(self.tree_in_force(at), self.named(at))
 
     # --- merges -------------------------------------------------------------------------------------
 
@@ -471,10 +489,10 @@ class Graph:
         parent = self.line_parent(at)
         assert parent is not None
         if len(commit.parents) == 1:
-            force, files = self.in_force(parent), self.tree_in_force(parent)
+            force = self.in_force(parent)
             changes = self.policies_that_differ(parent, at)
             return (not changes or self.may_change(commit.email, force, commit.when)) and all(
-                self.is_legal_step(at, old, new, files, files) for old, new in commit.steps
+                self.is_legal_step(at, old, new, parent, parent) for old, new in commit.steps
             )
         first, second = commit.parents[:2]
         if parent == second:
@@ -526,7 +544,7 @@ class Graph:
     ) -> bool:
         """Whether a merge goes on from all that its carried commits have legally made, or the line had it since."""
         line = self.line_since(first, base)
-        shared, mine = self.tree_in_force(first if base is None else base), self.tree_in_force(first)
+        shared = first if base is None else base
         moves: dict[str, list[tuple[int, object, object]]] = {}
         for on in plain:
             commit, parent = self.commits[on], self.commits[on].parents[0]
@@ -542,7 +560,7 @@ class Graph:
                     moves.setdefault(path, []).append((on, before, commit.tree.get(path)))
             for old, new in commit.steps:
                 name = new.escalation_id
-                if self.is_legal_step(on, old, new, mine, shared):
+                if self.is_legal_step(on, old, new, first, shared):
                     moves.setdefault(name, []).append((on, self.state(parent, name), self.state(on, name)))
         for key, some in moves.items():
             for on, _, made in some:
@@ -658,8 +676,7 @@ class Graph:
             since = self.base(first, commit.parents[0])
             assert since is not None
             steps = [(old, new) for old, new in commit.steps if new.escalation_id == name]
-            shared, mine = self.tree_in_force(since), self.tree_in_force(first)
-            if not steps or not all(self.is_legal_step(at, old, new, mine, shared) for old, new in steps):
+            if not steps or not all(self.is_legal_step(at, old, new, first, since) for old, new in steps):
                 continue
             later = [c for c in plain[number + 1 :] if at in self.ancestors(c)]
             if now != end and not self.chain(name, now, end, later, first, seconds):
@@ -672,26 +689,20 @@ class Graph:
                 return True
         return False
 
-    def is_legal_step(
-        self,
-        at: int,
-        old: Record | None,
-        new: Record,
-        mine: Mapping[str, bytes],
-        shared: Mapping[str, bytes],
-    ) -> bool:
-        """Whether a step is legal by the roster of one place and the routing and leases of another.
+    def is_legal_step(self, at: int, old: Record | None, new: Record, line: int, fork: int) -> bool:
+        """Whether a step is legal by the roster of one commit and the routing and leases of another.
 
         A birth must ask for as much as the rules of both do.
         """
         commit = self.commits[at]
+        mine, shared = self.tree_in_force(line), self.tree_in_force(fork)
         files = {**{p: d for p, d in shared.items() if p != ROSTER}, **_only(mine, ROSTER)}
         if old is None and _only(mine, SETTINGS) != _only(shared, SETTINGS):
             return False
         parent = commit.parents[0]
         origin = self.record(parent, new.reopens)
         deciders = lookup.reviewers(new, lambda name: self.record(parent, name))
-        policies = self.assembled(files, shared)
+        policies = self.assembled(files, self.named(fork))
         then = actor(commit.email, commit.when, self.in_force(parent))
         if then.name != actor(commit.email, commit.when, policies).name:
             # Its message names who did it as people were known there.

@@ -16,7 +16,6 @@ from ..storage import commits, layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
 from .findings import Findings
-from .known_records import KnownRecords
 from .policies_in_force import InForce
 from .scope import Acted, RunCounts, Scope
 
@@ -27,7 +26,6 @@ class Authors:
 
     _store: GitStore
     _scope: Scope
-    _records: KnownRecords
     _findings: Findings
     _policies: InForce
     _tally: RunCounts

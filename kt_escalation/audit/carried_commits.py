@@ -107,12 +107,16 @@ class CarriedCommits:
         limit = self._scope.now + self._policies.policies.settings.claims.clock_tolerance
         key = commit, limit
         if key not in self._dates:
-            found = [one for one in commits.changing(self._store, commit) if one.committed_at <= limit]
+            found = commits.changing(self._store, commit)
             latest = sorted(found, key=lambda one: one.committed_at, reverse=True)
-            proven = (one for one in latest if self._is_proven(one, commit))
-            # Of many that nobody has proven, the one that was may be older.
-            last = next(proven, latest[-1] if len(latest) == commits.RECENT else None)
-            self._dates[key] = last.committed_at if last is not None else LONG_AGO
+            dates = (
+                one.committed_at
+                for one in latest
+                if one.committed_at <= limit and self._is_proven(one, commit)
+            )
+            # If nobody has proven any of so many, one that somebody has may be just before them.
+            oldest = latest[-1].committed_at if len(found) == commits.RECENT else LONG_AGO
+            self._dates[key] = next(dates, min(oldest, limit))
         return self._dates[key]
 
     def _is_proven(self, commit: Commit, tip: str) -> bool:

@@ -41,7 +41,7 @@ class Parts:
         self.records = records = KnownRecords(scope, findings)
         self.policies = policies = InForce(commits.written)
         self.archives = archives = Archives(store, scope, commits, records, findings, tally)
-        self.authors = authors = Authors(store, scope, records, findings, policies, tally)
+        self.authors = authors = Authors(store, scope, findings, policies, tally)
         self.releases = releases = Releases(*(store, scope, judged, commits, records, findings, tally))
         self.statements = statements = Statements(store, scope, lines, commits, findings)
         self.start = start = StoreStart(

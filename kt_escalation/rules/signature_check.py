@@ -47,9 +47,6 @@ class Signature:
     why: str = ""
 
 
-UNCHECKED = Signature("E")
-
-
 @dataclass(frozen=True)
 class Signed:
     """A signed commit: its author, its own time, and the newest time of the commits before it."""
