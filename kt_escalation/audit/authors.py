@@ -19,6 +19,9 @@ from .findings import Findings
 from .policies_in_force import InForce
 from .scope import Acted, RunCounts, Scope
 
+# So many signatures are kept: a merge may carry any number of commits.
+_KEPT = 5000
+
 
 @dataclass(eq=False)
 class Authors:
@@ -72,6 +75,8 @@ class Authors:
 
     def _signature(self, oid: str) -> Signature:
         if oid not in self._read:
+            if len(self._read) >= _KEPT:
+                self._read.clear()
             [(_, facts)] = self._store.repository.signatures([oid])
             self._read[oid] = Signature(*facts)
         return self._read[oid]
