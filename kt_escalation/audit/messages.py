@@ -374,9 +374,9 @@ def brought(
     new = after.reviews[len(before.reviews) :] if before else after.reviews
     held_before = claim_before.claim_id if claim_before else None
     takers = {review.reviewer for review in new if review.claim_id != held_before}
-    givers = {one.actor for one in found if "assign" in one.actions}
-    if claim_after and not claim_after.same_as(claim_before) and givers <= {claim_after.claimed_by}:
-        takers.add(claim_after.claimed_by)
+    if claim_after and not claim_after.same_as(claim_before):
+        givers = {one.actor for one in found if "assign" in one.actions}
+        takers |= {claim_after.claimed_by} if givers <= {claim_after.claimed_by} else set()
     return found + [Brought(name, _CLAIM, taker, None, claims) for taker in sorted(takers)]
 
 
