@@ -22,6 +22,11 @@ from lab import Lab
 from past import Past
 from room import Room
 
+# Under `nohup`, or behind a shell's `&`, these are ignored, and would be by every process that the tests start.
+for ignored, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        signal.signal(ignored, usual)
+
 settings.register_profile("slice", deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 settings.load_profile("slice")
 

@@ -88,6 +88,8 @@ class Authors:
         return self._well_signed[oid]
 
     def _is_well_signed(self, oid: str) -> bool:
+        if self._signature(oid).verdict == "N":
+            return False
         commit = commits.header(self._store, oid)
         return not self._judge(commit, self._policies.policies, commit.committed_at)
 
