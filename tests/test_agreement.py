@@ -26,7 +26,7 @@ from lab import git
 from tale import Tale
 
 from kt_escalation import audit
-from kt_escalation.audit import record_history
+from kt_escalation.audit import carried_commits, record_history
 from kt_escalation.audit.hook import receive
 from kt_escalation.audit.mark import Mark
 from kt_escalation.audit.report import reported
@@ -339,6 +339,23 @@ def test_what_goes_on_from_a_mark_finds_what_the_whole_does(tmp_path: Path, firs
     graphs = [hostile.make(seed) for seed in range(first, first + count)]
     written(graphs, tmp_path)
     assert not [line for graph in graphs for line in told_of_marks(graph, tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("first", "count"),
+    [
+        pytest.param(hostile.SIGNING, 8, id="slice"),
+        *(
+            pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak)
+            for n in range(hostile.SIGNING, hostile.SIGNING + 1_000, 100)
+        ),
+    ],
+)
+def test_many_branches_from_before_a_mark_are_dated_as_in_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int, count: int
+) -> None:
+    monkeypatch.setattr(carried_commits, "_MOST_FORKS", 0)
+    test_what_goes_on_from_a_mark_finds_what_the_whole_does(tmp_path, first, count)
 
 
 # --- what they once were of two minds about -------------------------------------------------------------

@@ -199,6 +199,41 @@ def test_what_merges_leave_out_is_looked_for_in_the_branch_only_once(
     assert started[0] == started[1]
 
 
+def test_branches_from_before_what_the_hook_knows_are_dated_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where signatures are required, it matters what acted before each place where one has left the line."""
+    started = []
+    for count in (20, 60):
+        tale = Tale()
+        tale.put(tale.main, {hostile.SETTINGS: hostile.settings(signed=True)}, "boss")
+        sides = []
+        for number in range(count):
+            tale.does(tale.main, "gw", "raise", f"esc_n{number}")
+            sides.append(tale.side())
+        joined = sides[0]
+        for number, side in enumerate(sides):
+            tale.put(side, {f"src/{number}.py": "1\n"}, "bob")
+            if side is not joined:
+                tale.merge(side, joined.tip, "bob")
+            joined = side
+        base = tale.main.tip
+        tale.merge(tale.main, joined.tip, "bob")
+        repository, traces = tmp_path / f"of-{count}", tmp_path / f"traces-{count}"
+        traces.mkdir()
+        git("init", "--quiet", "--bare", "-b", "main", str(repository), cwd=tmp_path)
+        hostile.write([tale.graph], repository, {})
+        git("update-ref", "refs/heads/main", base, cwd=repository)
+        with monkeypatch.context() as patch:
+            patch.setenv("GIT_TRACE2_EVENT", str(traces))
+            assert not [
+                *receive(repository, [(base, tale.main.tip, "refs/heads/main")], now=tale.graph.now)
+            ]
+        # One file for each git that ran (git documentation, api-trace2).
+        started.append(len(list(traces.iterdir())))
+    assert started[0] == started[1]
+
+
 def test_the_store_is_not_opened_at_each_commit_of_the_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

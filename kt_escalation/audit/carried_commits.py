@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -23,6 +23,8 @@ from .store_start import StoreStart
 
 # At most so many, since each of them may bring all that the others bring; an honest branch has a few.
 _MOST_ASKED = 16
+# For so many places before the mark git is asked what acted up to each; for more, all before the mark is judged again.
+_MOST_FORKS = 16
 
 
 @dataclass(eq=False)
@@ -42,6 +44,11 @@ class CarriedCommits:
     _policies: InForce
     # How many of the merges that one merge carries were asked what each of their commits did.
     _asked: int = 0
+    #: Makes a run over what comes before the mark, and returns its carried commits.
+    before_mark: Callable[[], CarriedCommits] | None = field(default=None, init=False)
+    _earlier: CarriedCommits | None = field(default=None, init=False)
+    # The newest date up to each commit that a merge has carried.
+    _newest: dict[str, datetime] = field(default_factory=dict, init=False)
     # The newest date up to a commit before the mark, and up to a time. Many branches may have left the line there.
     _dates: dict[tuple[str, datetime], datetime] = field(default_factory=dict, init=False)
 
@@ -84,7 +91,7 @@ class CarriedCommits:
                     self._asked += 1
                     brought += self._statements.brought_beside(commit, difference)
                 self._statements.untrue(commit, said, brought, now)
-        side.newest = self._authors.measured(commit, moves, side.newest, now)
+        side.newest = self._newest[commit.oid] = self._authors.measured(commit, moves, side.newest, now)
 
     def _acts(self, difference: Difference) -> bool:
         """Whether a carried commit changes anything that this run looks at."""
@@ -95,29 +102,32 @@ class CarriedCommits:
 
     def _newest_of(self, commit: str) -> datetime:
         """The newest date of a commit that acted, up to a commit."""
-        side = self._commits.sides.get(commit)
-        if side is not None:
-            return side.newest
-        newest = self._judged.newest_at(commit)
+        newest = self._newest.get(commit) or self._judged.newest_at(commit)
         if newest is not None:
             return newest
-        if commit not in self._lines or not self._authors.is_signed_by_rule(self._policies.policies):
+        start, now = self._start.commit, self._policies.policies
+        if self.before_mark is None or start is None or not self._authors.is_signed_by_rule(now):
             return LONG_AGO
-        # No run has kept it for the commits before the mark.
-        limit = self._scope.now + self._policies.policies.settings.claims.clock_tolerance
-        key = commit, limit
-        if key not in self._dates:
-            found = commits.changing(self._store, commit)
-            latest = sorted(found, key=lambda one: one.committed_at, reverse=True)
-            dates = (
-                one.committed_at
-                for one in latest
-                if one.committed_at <= limit and self._is_proven(one, commit)
-            )
-            # If nobody has proven any of so many, one that somebody has may be just before them.
-            oldest = latest[-1].committed_at if len(found) == commits.RECENT else LONG_AGO
-            self._dates[key] = next(dates, min(oldest, limit))
-        return self._dates[key]
+        # It is before the mark, which does not hold its date.
+        limit = self._scope.now + now.settings.claims.clock_tolerance
+        known = self._dates.get((commit, limit))
+        if known is None and len(self._dates) >= _MOST_FORKS:
+            self._earlier = self._earlier or self.before_mark()
+            return self._earlier._newest_of(commit)
+        if known is None:
+            known = self._dates[commit, limit] = self._asked_of_git(commit, start, limit)
+        return known
+
+    def _asked_of_git(self, commit: str, start: str, limit: datetime) -> datetime:
+        """The newest date up to a commit and up to a time, of the newest commits that changed the store."""
+        found = commits.changing(self._store, commit, start)
+        latest = sorted(found, key=lambda one: one.committed_at, reverse=True)
+        dates = (
+            one.committed_at for one in latest if one.committed_at <= limit and self._is_proven(one, commit)
+        )
+        # If nobody has proven any of so many, one that somebody has may be just before them.
+        oldest = latest[-1].committed_at if len(found) == commits.RECENT else LONG_AGO
+        return next(dates, min(oldest, limit))
 
     def _is_proven(self, commit: Commit, tip: str) -> bool:
         """Whether a commit before the mark bears its author's signature, if the policies then required one."""

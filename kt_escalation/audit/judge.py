@@ -6,7 +6,7 @@ that are illegal now, and the ids that it has seen. It forgets everything else t
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -77,6 +77,10 @@ class Judge:
         self.records.resume(base, illegal, owed, set(known.waived), doubted)
         self._parts.releases.resume(known.usable, known.unreleased, known.start)
         self.policies.resume(known.policies, self._trees.policies(root) if base and root else {})
+
+    def before_mark(self, judged: Callable[[], Judge]) -> None:
+        """Say what judges the commits before the mark, if more has to be known of them than the mark holds."""
+        self._parts.carried.before_mark = lambda: judged()._parts.carried
 
     def mark(self, commit: str) -> Mark:
         """The mark at ``commit``, the last one that was judged. The next run may begin there."""

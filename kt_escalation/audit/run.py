@@ -205,9 +205,15 @@ class History:
         judge = self._judge(lines, scope, passing)
         if since is not None:
             judge.resume(since)
+            judge.before_mark(partial(self._dated, since.commit, lines, scope))
         wanted = [tip, f"^{since.commit}"] if since else [tip]
         violations = judge.judge(commits.signed_headers(self.store, wanted), line, progress)
         return Run(judge, lines, violations, since.commit if since else None)
+
+    def _dated(self, commit: str, lines: Lines, scope: Scope) -> Judge:
+        """A run up to a commit that looks at no record: it knows the newest date up to each commit."""
+        only = Scope(scope.now, frozenset(), always_signed=scope.always_signed)
+        return self._judged(commit, lines.of(commit), lines, only, None, None, None).judge
 
     def _in_halves(
         self, guess: Mark, line: Sequence[str], scope: Scope, passing: str | None, progress: Progress | None

@@ -69,7 +69,7 @@ def guessed(store: GitStore, trees: Trees, line: Sequence[str]) -> Mark | None:
     eras = [start, *islice(changed(start, middle), _MOST_ERAS)]
     if len(eras) > _MOST_ERAS:
         return None
-    dates = (one.committed_at for one in commits.changing(store, line[middle]))
+    dates = (one.committed_at for one in commits.changing(store, line[middle], line[start]))
     newest = max(dates, default=LONG_AGO)
     since = _first_day(newest, [contents.written.of(policies(at)).settings for at in eras])
     usable = _usable(contents, line[start : middle + 1], newest, since)

@@ -40,14 +40,14 @@ def header(store: GitStore, commit: str) -> Commit:
     raise GitFailed(command="log", words=f"it says nothing of {commit}")
 
 
-def changing(store: GitStore, commit: str) -> list[Commit]:
-    """The newest thousand commits, up to one, that changed the store."""
-    most = f"--max-count={RECENT}"
+def changing(store: GitStore, commit: str, start: str) -> list[Commit]:
+    """The newest thousand commits, up to one, that changed the store after the commit that started it."""
+    some = (f"^{start}", f"--max-count={RECENT}")
     try:
-        return store.repository.changing(commit, ["--full-history", most], folders(store))
+        return store.repository.changing(commit, ["--full-history", *some], folders(store))
     except GitFailed:
         # If git itself cannot read some tree on the way, all commits count.
-        return store.repository.changing(commit, [most], [])
+        return store.repository.changing(commit, some, [])
 
 
 def walk(store: GitStore, revisions: Sequence[str], *, merged: bool = False) -> Iterator[Commit]:
