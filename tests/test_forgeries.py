@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -1438,6 +1440,29 @@ def test_a_name_that_clones_take_for_the_remotes_store_branch_is_refused(
     ran = push(forge, server, what=f"HEAD:{ref}")
     assert ran.code == code, ran.err
     assert (f"kt: {ref} could be taken for the store branch" in ran.err) == bool(code)
+
+
+def test_a_ref_of_any_name_that_git_takes_is_judged(forge: Forge, server: Path) -> None:
+    """Such as one with what is white space or the end of a line to others, and one that is no text."""
+
+    def pushed(*refs: bytes) -> tuple[int, bytes]:
+        args = ["git", "push", "--atomic", str(server), *[b"HEAD:" + ref for ref in refs]]
+        done = subprocess.run(args, cwd=forge.path, capture_output=True, check=False)
+        return done.returncode, done.stderr
+
+    names = "x\u3000y", "x\u2028y", "x\u0085y", "x\u00a0y", "\udcff\udcfe", "a'b", "\U0001f30d"
+    # Outside the guarded branch, and beside it.
+    for place in (b"refs/heads/", b"refs/tags/", b"refs/other/"):
+        assert pushed(*[place + os.fsencode(name) for name in names])[0] == 0
+    for name in names:
+        code, told = pushed(b"refs/replace/" + os.fsencode(name))
+        assert code == 1
+        assert b"kt: refs/replace/" in told
+    forge.edit(ONE, ("severity: medium", "severity: low"))
+    forge.commit("mallory")
+    code, told = pushed(b"refs/heads/main", *[b"refs/heads/z" + os.fsencode(name) for name in names])
+    assert code == 1
+    assert b": transition: " in told
 
 
 def test_grafts_hide_nothing(forge: Forge) -> None:

@@ -226,9 +226,7 @@ def test_branches_from_before_what_the_hook_knows_are_dated_at_once(
         git("update-ref", "refs/heads/main", base, cwd=repository)
         with monkeypatch.context() as patch:
             patch.setenv("GIT_TRACE2_EVENT", str(traces))
-            assert not [
-                *receive(repository, [(base, tale.main.tip, "refs/heads/main")], now=tale.graph.now)
-            ]
+            assert not [*receive(repository, [(base, tale.main.tip, "refs/heads/main")], now=tale.graph.now)]
         # One file for each git that ran (git documentation, api-trace2).
         started.append(len(list(traces.iterdir())))
     assert started[0] == started[1]

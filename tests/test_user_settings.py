@@ -12,6 +12,7 @@ from forge import identity
 from governed import GOVERNED
 from lab import Lab, git, kt, kt_process
 
+from kt_escalation.errors import BadInput
 from kt_escalation.git.repository import Repository
 
 #: Each of these changes what some git command prints, or is fatal to one that minds it.
@@ -249,3 +250,28 @@ def test_a_revision_is_what_a_user_means_by_it(tmp_path: Path) -> None:
     }  # fmt: skip
     with closing(repository.objects):
         assert {rev: repository.commit_of(rev) for rev in meant} == meant
+
+
+def test_the_beginning_of_an_id_names_no_ref(tmp_path: Path) -> None:
+    """Who can push could give the name to a tag, and move the end of a range or what `--contains` asks for."""
+    git("init", "--quiet", str(tmp_path), cwd=tmp_path)
+    for text in ("one", "two"):
+        git("commit", "--quiet", "--allow-empty", "-m", text, cwd=tmp_path, env=identity("alice"))
+    two, one = git("rev-list", "HEAD", cwd=tmp_path).split()
+    tree = git("rev-parse", "HEAD^{tree}", cwd=tmp_path)
+    gone = "f" * 40 if not two.startswith("f") else "e" * 40
+    places = ("refs/heads", "refs/tags", "refs/remotes", "refs")
+    for digits in range(4, 40):
+        for place in places:
+            git("update-ref", f"{place}/{two[:digits]}", one, cwd=tmp_path)
+            git("update-ref", f"{place}/{gone[:digits]}", one, cwd=tmp_path)
+    repository = Repository(tmp_path)
+    with closing(repository.objects):
+        for digits in range(4, 40):
+            assert repository.commit_of(two[:digits]) == two
+            assert repository.commit_of(two[:digits].upper()) == two
+            assert repository.commit_of(f"{two[:digits]}^") == one
+            assert repository.commit_of(f"tags/{two[:digits]}") == one
+            with pytest.raises(BadInput, match=f"give heads/{gone[:digits]} if you mean"):
+                repository.commit_of(gone[:digits])
+        assert repository.commit_of(tree[:12]) is None

@@ -198,7 +198,7 @@ def recover(repository: Repository) -> bool:
         if not held:
             return False
         try:
-            who, commit, ref = lock.read_text().split()
+            who, commit, ref = lock.read_text().rstrip("\n").split(" ", 2)
         except (OSError, ValueError):
             # There is no lock file, or it is git's own.
             return True

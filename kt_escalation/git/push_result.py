@@ -199,7 +199,7 @@ def _rejection(summary: str, words: str) -> Pushed:
 
 
 def _ref_line(stdout: str) -> tuple[str | None, str]:
-    for line in stdout.splitlines():
+    for line in stdout.split("\n"):
         flag, tab, rest = line.partition("\t")
         if tab and len(flag) == 1 and "\t" in rest:
             return flag, rest.partition("\t")[2]

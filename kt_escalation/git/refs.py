@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import GitFailed
+from ..errors import BadInput, GitFailed
 from .command import FLUSH, Git
 from .process import Underway
 
@@ -19,6 +19,8 @@ _MEANT_AS_WELL = ("refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}",
 # The name at the start of a revision, and the rest; and names that are not those of branches.
 _REVISION = re.compile(r"((?:[^~^:@]|@(?!\{))+)((?:[~^:]|@\{).*)?", re.DOTALL)
 _NOT_A_REF = re.compile(r"@|[A-Z_]*HEAD|[0-9a-f]{40}|[0-9a-f]{64}")
+# git takes four digits of an id and more (git-config, *core.abbrev*), unless a ref has that name.
+_BEGINS_AN_ID = re.compile(r"[0-9a-f]{4,64}", re.IGNORECASE)
 _UPSTREAM = re.compile(r"@\{(u|upstream|push)\}", re.IGNORECASE)
 
 
@@ -50,7 +52,9 @@ class Refs(Git):
     def commit_of(self, rev: str) -> str | None:
         """The commit for a revision as a user writes it (gitrevisions), or None if there is none.
 
-        A branch has priority over a tag of the same name, and a full ref name over everything else.
+        A branch has priority over a tag of the same name, and a full ref name over everything else. What may be
+        the beginning of an id is nothing else: anybody who can push could give that name to a tag. Raises BadInput
+        where only a ref has it.
         """
         rev = self._whole(rev)
         named = f"{rev}^{{commit}}"
@@ -70,11 +74,27 @@ class Refs(Git):
             places = ("",)
         elif name.startswith(("heads/", "remotes/", "tags/")):
             places = ("refs/",)
+        if _BEGINS_AN_ID.fullmatch(name):
+            return self._begun(name, rest)
         for place in places:
             oid = self._ref(f"{place}{name}")
             if oid is not None:
                 return f"{place}{rev}" if rest.startswith("@{") else f"{oid}{rest}"
         return "" if name.startswith("refs/") else rev
+
+    def _begun(self, digits: str, rest: str) -> str:
+        """A revision with the beginning of a commit's id replaced by the whole; empty if it names no one commit."""
+        objects = self._asked("rev-parse", f"--disambiguate={digits}").text.split()
+        commits = {*self.objects.ids_of([f"{oid}^{{commit}}" for oid in objects])} - {None}
+        if len(commits) == 1:
+            return f"{commits.pop()}{rest}"
+        for kind in ("heads", "remotes", "tags"):
+            if not commits and self._ref(f"refs/{kind}/{digits}") is not None:
+                raise BadInput(
+                    problem=f"{digits!r} looks like the beginning of an id, and no commit has it; "
+                    f"give {kind}/{digits} if you mean the ref of this name"
+                )
+        return ""
 
     def head_branch(self) -> str | None:
         """The branch that is checked out. None if HEAD is detached."""
@@ -99,13 +119,14 @@ class Refs(Git):
 
     def branches(self) -> list[str]:
         """The branches of this repository."""
-        return self._asked("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").text.split()
+        found = self._asked("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").text
+        return found.split("\n") if found else []
 
     def preferred_to(self, ref: str, name: str) -> list[str]:
         """The refs of this repository that git takes for a short ``name`` although ``ref`` is meant."""
         rules = [rule.format(name) for rule in _MEANT_AS_WELL]
         before = rules[: rules.index(ref)]
-        found = self._asked("for-each-ref", "--format=%(refname)", "--", *before).text.split()
+        found = self._asked("for-each-ref", "--format=%(refname)", "--", *before).text.split("\n")
         # git lists what is below these names too.
         return [one for one in found if one in before]
 
@@ -113,7 +134,7 @@ class Refs(Git):
         """The known branches of a remote that begin with ``prefix`` and have commits that ``commit`` lacks."""
         below = f"refs/remotes/{remote}/"
         asked = ("for-each-ref", f"--no-merged={commit}", "--format=%(refname)", f"{below}{prefix}")
-        return [ref.removeprefix(below) for ref in self._asked(*asked).text.split()]
+        return [ref.removeprefix(below) for ref in self._asked(*asked).text.split("\n") if ref]
 
     def is_branch_name(self, name: str) -> bool:
         """Whether this is a valid name for a branch (git-check-ref-format)."""

@@ -176,7 +176,9 @@ def receive_command(timeout: float | None, memory: int | None) -> None:
 
     # GitLab shows only lines with this prefix on its pages (GitLab documentation, server hooks).
     lead = "GL-HOOK-ERR: " if os.environ.get("GL_REPOSITORY") or os.environ.get("GL_USERNAME") else ""
-    updates = [(old, new, ref) for old, new, ref in (line.split() for line in sys.stdin)]
+    # The name of a ref is any bytes but a few (git-check-ref-format), so also what is white space in Unicode.
+    lines = (os.fsdecode(line.rstrip(b"\n")) for line in sys.stdin.buffer)
+    updates = [(old, new, ref) for old, new, ref in (line.split(" ", 2) for line in lines)]
     if not updates:
         click.echo(os.environ.get(server_hook.PROBE, ""), err=True)
         return
