@@ -91,18 +91,23 @@ def as_known(clone: Path, folder: Path) -> str:
     return " ".join(ran.stdout.split()[1:])
 
 
-def checked(folder: Path, known: str) -> subprocess.CompletedProcess[str]:
+def commands(folder: Path) -> str:
+    """The commands of the README that check it with git alone."""
+    return block(folder, "git init") + block(folder, "keys()")
+
+
+def checked(folder: Path, known: str, script: str = "") -> subprocess.CompletedProcess[str]:
     """Run what the README prints, in an empty folder, with what every system has and git and ssh-keygen."""
     place = folder.parent.parent / "check"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     tools = folder.parent.parent / "tools"
     tools.mkdir(exist_ok=True)
-    for name in ("git", "ssh-keygen", "awk", "diff", "grep", "mkdir", "sed", "tr"):
+    for name in ("git", "ssh-keygen", "awk", "diff", "find", "grep", "mkdir", "sed", "tr"):
         if not (tools / name).exists():
             (tools / name).symlink_to(shutil.which(name) or "")
     return subprocess.run(
-        ["/bin/sh", "-ec", block(folder, "git init") + block(folder, "keys()")],
+        ["/bin/sh", "-ec", script or commands(folder)],
         cwd=place,
         env={**os.environ, "PATH": str(tools), "known": known, "from": str(folder)},
         capture_output=True,

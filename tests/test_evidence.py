@@ -6,6 +6,7 @@ What needs `kt escalation verify` is in test_evidence_new_judge.py.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -20,6 +21,7 @@ from evidence_case import (
     built,
     checked,
     cloned,
+    commands,
     done,
     holds,
     unpacked,
@@ -213,6 +215,37 @@ def test_a_changed_bundle_or_pack_is_found(case: Path, more: tuple[str, ...]) ->
     ran = checked(folder, known)
     assert ran.returncode != 0
     assert "it all holds" not in ran.stdout
+
+
+@pytest.mark.parametrize("more", [(), ("--minimal",)])
+def test_a_link_or_what_is_no_file_is_found_wherever_it_is(case: Path, more: tuple[str, ...]) -> None:
+    """What is compared through it is not what is read through it later, from another folder."""
+    folder = unpacked(case, "--id", "esc_one", *more)
+    known, script = as_known(case, folder), commands(folder)
+    kept = folder.parent / "kept"
+    for path in (folder, *sorted(folder.rglob("*"))):
+        path.rename(kept)
+        for target in (kept, Path(os.path.relpath(kept, path.parent)), Path("/proc/self/cwd/nothing")):
+            path.symlink_to(target)
+            ran = checked(folder, known, script)
+            assert ran.returncode != 0, path
+            assert "is or has a link: nothing in it is proved" in ran.stderr
+            assert not (folder.parent.parent / "check/store").exists()
+            path.unlink()
+        kept.rename(path)
+    os.mkfifo(folder / "texts/fifo")
+    assert "is or has a link" in checked(folder, known).stderr
+    (folder / "texts/fifo").unlink()
+    assert holds(checked(folder, known), 4, 4)
+
+
+def test_no_repository_that_is_there_before_is_used(case: Path) -> None:
+    """Its settings could say which program checks a signature."""
+    folder = unpacked(case)
+    ran = checked(folder, as_known(case, folder), f"git init -q --bare store\n{commands(folder)}")
+    assert ran.returncode != 0
+    assert "store" in ran.stderr
+    assert ran.stdout == ""
 
 
 def test_what_a_changed_text_holds_never_reaches_the_terminal(case: Path) -> None:

@@ -95,17 +95,21 @@ END { if (stopped) exit 2; if (text != "") stop("brackets that do not close"); f
 
 _STEPS = "rev-list --topo-order --reverse --full-history --no-merges"
 
+# A link in the tar would be followed when it is compared, and lead somewhere else when it is read.
 _HEAD = """\
 (set -eu
 no() { printf '%s\\n' "$*" >&2; exit 1; }
+: "${from:?is the folder that the tar was unpacked to}"
+test ! -L "${from%/}" && test -z "$(find "$from/" ! -type f ! -type d)" || no "$from is or has a link: nothing in it is proved"
+from=$(cd "$from" && pwd)
 """
 
 _BUNDLED = f"""\
-: "${{known:?is the whole id of the commit, from elsewhere}}" "${{from:?is the folder that the tar was unpacked to}}"
-from=$(cd "$from" && pwd)
+: "${{known:?is the whole id of the commit, from elsewhere}}"
 tip=$(git bundle list-heads "$from/{BUNDLE}" HEAD)
 test "$tip" = "$known HEAD" || no "the bundle ends at ${{tip% HEAD}}, and you know $known: nothing here is proved"
 test ${{#known}} -eq 64 && format=sha256 || format=sha1
+mkdir store
 git init --quiet --bare --object-format=$format store
 git -C store bundle verify --quiet "$from/{BUNDLE}"
 git -C store bundle unbundle "$from/{BUNDLE}" > bundled
@@ -116,10 +120,10 @@ echo "store has the history up to $known")
 """
 
 _PACKED = f"""\
-: "${{known:?are the whole ids of the steps, from elsewhere}}" "${{from:?is the folder that the tar was unpacked to}}"
-from=$(cd "$from" && pwd)
+: "${{known:?are the whole ids of the steps, from elsewhere}}"
 first=${{known%% *}}
 test ${{#first}} -eq 64 && format=sha256 || format=sha1
+mkdir store
 git init --quiet --bare --object-format=$format store
 git -C store unpack-objects -q < "$from/{PACK}"
 for step in $known; do
@@ -139,7 +143,6 @@ policies() {{
     {{ LC_ALL=C grep -E '^100644 blob [0-9a-f]+.[A-Za-z0-9_][A-Za-z0-9._-]*$' || :; }} |
     while read -r _ _ blob name; do text "$blob" "proved/policies/$tree/$name"; done
 }}
-from=$(cd "$from" && pwd)
 mkdir proved
 """
 
