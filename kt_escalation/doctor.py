@@ -275,7 +275,12 @@ def _proofs(git: GitStore, policies: Policies) -> Iterator[Finding]:
     guard = hosting.seen_from_a_clone(server) if server else None
     if guard and server:
         where = shlex.quote(str(server))
-        if guard.ok:
+        if guard.ok and guard.root != git.root:
+            ours, theirs = (root or "the top of the repository" for root in (git.root, guard.root))
+            words = f"the hook of {server} guards the store in {theirs}, and this clone's is in {ours}"
+            remedy = f"let it guard this one with `kt escalation hook install --server {where} --root {shlex.quote(git.root)}`"
+            yield Finding("hook", False, words, remedy, SERVER)
+        elif guard.ok:
             yield Finding("hook", True, f"the hook of {server} runs and guards {guard.branch}", "")
         elif guard.installed:
             remedy = f"see `kt escalation hook status --server {where}`"

@@ -923,6 +923,18 @@ def test_doctor_finds_a_hook_that_does_not_run(lab: Lab) -> None:
     assert "1 of 8 checks failed; there is nothing to fix in this clone" in ran.err
 
 
+def test_doctor_finds_a_hook_that_guards_the_store_of_another_folder(lab: Lab) -> None:
+    alice = lab.clone("alice")
+    assert kt("hook", "install", "--server", str(lab.remote), "--root", "other", cwd=lab.folder).code == 0
+    [bad] = findings(alice, "hook")
+    assert bad["ok"] is False
+    assert bad["fixed_by"] == "server"
+    assert "guards the store in other, and this clone's is in the top of the repository" in bad["detail"]
+    command = re.findall("`kt escalation ([^`]+)`", bad["remedy"])[0]
+    assert kt(*shlex.split(command), cwd=lab.folder).code == 0
+    assert [one["ok"] for one in findings(alice, "hook")] == [True]
+
+
 def test_doctor_says_what_proves_names(lab: Lab) -> None:
     alice = lab.clone("alice")
 
