@@ -361,6 +361,38 @@ def test_folders_that_are_no_part_of_a_store_cost_nothing(lab: Lab, clone: Path)
     assert "queue/d000: foreign: " in bombed(clone, queue)
 
 
+@pytest.mark.parametrize("count", [20_000, 30_000])
+def test_a_folder_above_the_store_is_not_so_large_that_every_later_push_is_late(
+    lab: Lab, clone: Path, count: int
+) -> None:
+    installed(lab.remote)
+    junk = git("hash-object", "-w", "--stdin", cwd=clone, stdin="x\n")
+    there = (line.split(maxsplit=3) for line in git("ls-tree", "HEAD", cwd=clone).splitlines())
+    entries = [(mode.lstrip("0"), name, oid) for mode, _, oid, name in there]
+    # All of them come after what is there.
+    assert max(name for _, name, _ in entries) < "z"
+    top = tree_of(clone, [*entries, *(("100644", f"z{number:023}", junk) for number in range(count))])
+    tip = git("commit-tree", "-p", "HEAD", "-m", "Add files", top, cwd=clone)
+    is_large = count * (24 + 28) > 1024 * 1024
+    ran = subprocess.run(
+        ["git", "push", "--quiet", "origin", f"{tip}:refs/heads/main"],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode == 0) == (not is_large), ran.stderr
+    assert ("has more than 1024 KiB of entries beside the store" in ran.stderr) == is_large
+    # In a clone that has it by another way nothing is written on it.
+    git("update-ref", "refs/heads/main", tip, cwd=clone)
+    git("update-ref", "refs/remotes/origin/main", tip, cwd=clone)
+    verified = kt("verify", "--json", cwd=clone)
+    assert [one["rule"] for one in verified.json["violations"]] == ["tree"] * is_large
+    listed = kt("list", "--json", "--no-fetch", cwd=clone)
+    assert listed.code == (2 if is_large else 0)
+    assert not is_large or listed.error["code"] == "unreadable_store"
+
+
 def tree_of(repository: Path, entries: Sequence[tuple[str, str, str]]) -> str:
     lines = (f"{mode} {name}\0".encode() + bytes.fromhex(oid) for mode, name, oid in entries)
     return store_object(repository, "tree", b"".join(lines))

@@ -35,6 +35,9 @@ KT_YAML = ".kt.yaml"
 # A tree with more bytes, or a commit that changes more files, is not judged.
 MAX_TREE = 64 * 1024 * 1024
 MAX_CHANGES = 500_000
+#: So many bytes may a folder have in which the store is. It is looked at by each command and for each push, so whoever
+#: can push could otherwise make all of them too slow. Some twenty thousand entries fit.
+MAX_ABOVE = 1024 * 1024
 # How many bytes of trees are remembered for later commits.
 _KEPT_BYTES = 16 * 1024 * 1024
 _CHUNK_BYTES = 8 * 1024 * 1024
@@ -171,8 +174,8 @@ class Trees:
         found: dict[str, str | None] = {}
         item = _Item(0, "", "", None, root)
         while item.level == "" and item.new is not None:
-            changes: list[FileChange] = []
-            below = list(self._on_the_way(item, [], list(self._tree(item.new)), changes))
+            self._require_small(item.new)
+            below = list(self._on_the_way(item, [], list(self._tree(item.new)), []))
             found = {one.level: one.new for one in below}
             if "" not in found:
                 break
@@ -328,6 +331,8 @@ class Trees:
         changes: list[FileChange],
     ) -> Iterator[_Item]:
         """Compare folders above the store. Entries that do not lead to the store do not matter."""
+        if item.new is not None:
+            self._require_small(item.new)
         wanted, spellings = self._wanted[item.folder.count("/")]
         for _, name, _ in came:
             if _misspelled(name, spellings):
@@ -350,6 +355,11 @@ class Trees:
             yield _Item(item.pair, folder, level, old_oid, new[1] if new else None)
 
     # --- reading ------------------------------------------------------------------------------------
+
+    def _require_small(self, above: str) -> None:
+        """Refuse a folder above the store that is too large."""
+        if len(self._tree(above).data) > MAX_ABOVE:
+            raise Unsound(f"has more than {MAX_ABOVE // 1024} KiB of entries beside the store")
 
     def _tree(self, oid: str) -> Tree:
         found = self._known.get(oid)
