@@ -12,6 +12,7 @@ from counts import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from kt_escalation.model.text import without_case
 from kt_escalation.policies.policy_file import ROSTER
 from kt_escalation.policies.policy_set import assemble
 from kt_escalation.policies.roster import Roster
@@ -46,8 +47,8 @@ def roster_in(text: str) -> Roster | None:
 
 
 def by_kt(roster: Roster, author: str, committer: str) -> list[str]:
-    owner = roster.by_email.get(author.casefold())
-    if owner is None or owner != roster.by_email.get(committer.casefold()):
+    owner = roster.by_email.get(without_case(author))
+    if owner is None or owner != roster.by_email.get(without_case(committer)):
         return []
     keys = [
         re.match(r"((?:ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+)( |$)", key)

@@ -466,6 +466,16 @@ def test_no_variable_is_known_by_itself(lab: Lab, clone: Path) -> None:
     assert note(clone, REMOTE_USER="bob", GL_USERNAME="bob", GITEA_PUSHER_NAME="bob").code == 0
 
 
+@pytest.mark.parametrize("name", ["gitlab:Alice-K", "gitolite:al", "alice\u00a0", "\u3000alice"])
+def test_a_name_is_a_login_only_where_it_is_said_to_be_one(lab: Lab, clone: Path, name: str) -> None:
+    lab.put({"policies/roster.yaml": ROSTER})
+    installed(lab.remote, "--pusher-from", "WHO")
+    spare_start(lab.remote)
+    git("pull", "--quiet", cwd=clone)
+    assert note(clone, WHO=name).code == 4
+    assert note(clone, WHO="alice").code == 0
+
+
 @pytest.mark.parametrize("name", [None, "", "  "])
 def test_a_variable_that_is_unset_or_empty_refuses(lab: Lab, clone: Path, name: str | None) -> None:
     lab.put({"policies/roster.yaml": ROSTER})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 from sample_policies import FOUR_EYES, LEASE, NOW, ROLES, policies, record
@@ -13,8 +15,9 @@ from sample_policies import FOUR_EYES, LEASE, NOW, ROLES, policies, record
 from kt_escalation.errors import AlreadyClaimed, KtError, NotAllowed
 from kt_escalation.model.record import Fallback, Record
 from kt_escalation.policies.policy_set import Policies
+from kt_escalation.policies.roster import Roster, logged_in, person
 from kt_escalation.rules import creation, due_actions, judge_step, transitions
-from kt_escalation.rules.permissions import Actor, actor, quorum
+from kt_escalation.rules.permissions import Actor, actor, known_as, quorum
 
 pytestmark = pytest.mark.fast
 
@@ -101,6 +104,28 @@ def test_one_person_under_any_address_is_one_person(email: str) -> None:
     with pytest.raises(NotAllowed, match=r"decided so already, and may only decide otherwise; other may"):
         transitions.resolve(again, actor(email, NOW, rules), "approved", "fine as I said")
     assert transitions.resolve(again, actor(email, NOW, rules), "denied", "no").resolution
+
+
+def test_nobody_is_somebody_else_whose_address_or_login_looks_alike() -> None:
+    """Each letter that some reading of Unicode takes for one of ASCII, in the place of one that is there."""
+    alike = [
+        (char, plain)
+        for char in map(chr, range(0x80, sys.maxunicode + 1))
+        for plain in {char.casefold(), char.lower(), char.upper(), normalize("NFKC", char).lower()}
+        if plain.isascii() and plain.isalpha()
+    ]
+    assert {"\u017f", "\u212a", "\u00df", "\ufb01"} <= {char for char, _ in alike}
+    for char, plain in alike:
+        name = f"a{plain.lower()}z"
+        user = {"user_id": "boss", "emails": [f"{name}@example.com"], "logins": [f"gitlab:{name}"]}
+        roster = Roster.parse({"users": [user]})
+        for address in (f"{name}@example.com", f"{name}@example.com".upper()):
+            assert person(roster, address) == known_as(address, roster) == "boss"
+        assert logged_in(roster, "gitlab", name.upper()) == "boss"
+        stranger = f"a{char}z@example.com"
+        assert "boss" not in (person(roster, stranger), known_as(stranger, roster))
+        assert person(None, stranger) != person(None, f"{name}@example.com")
+        assert logged_in(roster, "gitlab", f"a{char}z") is None
 
 
 def test_two_people_of_one_mind_release_and_one_denial_ends_it() -> None:

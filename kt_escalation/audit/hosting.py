@@ -83,9 +83,12 @@ def pushing(server: str | os.PathLike[str], environ: Mapping[str, str]) -> tuple
     """
     with closing(_opened(server)) as store:
         pinned = pins(store.repository)
-        name = environ.get(pinned.pusher_from, "").strip() if pinned.pusher_from else ""
-        if not name or pinned.logins is None:
-            return pinned, name or None
+        name = environ.get(pinned.pusher_from, "").strip(" \t\r\n") if pinned.pusher_from else ""
+        if not name:
+            return pinned, None
+        if pinned.logins is None:
+            # With a colon it could be read as a login, which nothing says that it is.
+            return pinned, f":{name}" if ":" in name else name
         # Not the roster as it stands there: somebody who could write it unseen could name themselves.
         roster = _in_force(store, judge_branch(store, datetime.now(UTC))).roster
         user = logged_in(roster, pinned.logins, name) if roster else None

@@ -18,12 +18,21 @@ HIDDEN = (
 # `re` compiles it when text that is not ASCII first needs it: that takes a millisecond.
 _HIDDEN = f"[{HIDDEN}]"
 # Characters that a newer Unicode version hides are not shown either.
+_WITHOUT_CASE = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _KINDS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def is_hidden(char: str) -> bool:
     """Whether the character affects a terminal or a reader instead of being visible."""
     return re.match(_HIDDEN, char) is not None
+
+
+def without_case(text: str) -> str:
+    """An address or a login as it is compared: only A to Z and a to z are the same.
+
+    `str.casefold` takes ß for ss and ſ for s, which are the addresses of other people (RFC 5891, RFC 6531).
+    """
+    return text.translate(_WITHOUT_CASE)
 
 
 def is_ascii(text: str) -> bool:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Annotated, Literal
 
 from ..model.record import OneLine
+from ..model.text import without_case
 from ..model.value import AS_TUPLE, Constraint, ListOf, Value, length
 from ..model.vocabulary import MAX_NAME
 
@@ -81,8 +82,8 @@ class Roster(Value):
 
     @cached_property
     def by_email(self) -> Mapping[str, str]:
-        """User ids by case-folded e-mail."""
-        return {email.casefold(): user.user_id for user in self.users for email in user.emails}
+        """User ids by e-mail `without_case`."""
+        return {without_case(email): user.user_id for user in self.users for email in user.emails}
 
     @cached_property
     def by_login(self) -> Mapping[str, str]:
@@ -122,13 +123,13 @@ def ambiguities(roster: Roster) -> list[tuple[tuple[str | int, ...], str]]:
             found.append((("users", index, "user_id"), f"user {user.user_id} is listed twice"))
         users.add(user.user_id)
         for place, email in enumerate(user.emails):
-            owner = owners.setdefault(email.casefold(), user.user_id)
+            owner = owners.setdefault(without_case(email), user.user_id)
             if owner != user.user_id:
                 where = ("users", index, "emails", place)
                 found.append((where, f"{email} belongs to both {owner} and {user.user_id}"))
         for place, login in enumerate(user.logins):
             # This is a fault even if the forge distinguishes case, because readers of the roster would not.
-            owner = logins.setdefault(login.lower(), user.user_id)
+            owner = logins.setdefault(without_case(login), user.user_id)
             if owner != user.user_id:
                 where = ("users", index, "logins", place)
                 found.append((where, f"{login} belongs to both {owner} and {user.user_id}"))
@@ -146,7 +147,7 @@ def logged_in(roster: Roster, forge: str, login: str) -> str | None:
 
 
 def _login_key(login: str) -> str:
-    return login.lower() if login.partition(":")[0] in _CASELESS else login
+    return without_case(login) if login.partition(":")[0] in _CASELESS else login
 
 
 def person(roster: Roster | None, actor: str) -> str:
@@ -157,5 +158,5 @@ def person(roster: Roster | None, actor: str) -> str:
     """
     if "@" not in actor:
         return actor
-    folded = actor.casefold()
+    folded = without_case(actor)
     return roster.by_email.get(folded, folded) if roster else folded

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ..errors import NotAllowed
 from ..frozen import dataclass
 from ..model.record import Record, Review
+from ..model.text import without_case
 from ..model.vocabulary import RELEASING
 from ..policies.policy_set import Policies
 from ..policies.roster import Role, Roster, person
@@ -41,7 +42,7 @@ def actor(email: str, now: datetime, policies: Policies) -> Actor:
 
 def known_as(name: str, roster: Roster | None) -> str:
     """The name of a person in records: the user id that lists the e-mail, else the e-mail itself."""
-    return roster.by_email.get(name.casefold(), name) if roster else name
+    return roster.by_email.get(without_case(name), name) if roster else name
 
 
 def require_role(actor: Actor, action: str, escalation_id: str, *roles: Role) -> None:
