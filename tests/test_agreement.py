@@ -276,7 +276,7 @@ def is_released(graph: Graph, repository: Path, name: str, records: dict[str, or
         pytest.param(hostile.RETURNING + 40, 8, id="comes again"),
         pytest.param(hostile.SIGNING + 18, 6, id="signed"),
         *(
-            # Of a hundred that come again, none may be released.
+            # Among a hundred graphs with what comes again there may be no release.
             pytest.param(n, 200, id=f"from-{n}", marks=pytest.mark.soak)
             for start in (0, hostile.DOUBTING, hostile.USING, hostile.RETURNING, hostile.SIGNING)
             for n in range(start, start + 1_000, 200)

@@ -255,8 +255,10 @@ def test_a_revision_is_what_a_user_means_by_it(tmp_path: Path) -> None:
 def test_the_beginning_of_an_id_names_no_ref(tmp_path: Path) -> None:
     """Who can push could give the name to a tag, and move the end of a range or what `--contains` asks for."""
     git("init", "--quiet", str(tmp_path), cwd=tmp_path)
+    # The same ids in every run: no two of them begin alike.
+    env = {**identity("alice"), "GIT_AUTHOR_DATE": "@1 +0000", "GIT_COMMITTER_DATE": "@1 +0000"}
     for text in ("one", "two"):
-        git("commit", "--quiet", "--allow-empty", "-m", text, cwd=tmp_path, env=identity("alice"))
+        git("commit", "--quiet", "--allow-empty", "-m", text, cwd=tmp_path, env=env)
     two, one = git("rev-list", "HEAD", cwd=tmp_path).split()
     tree = git("rev-parse", "HEAD^{tree}", cwd=tmp_path)
     gone = "f" * 40 if not two.startswith("f") else "e" * 40

@@ -52,9 +52,9 @@ class Refs(Git):
     def commit_of(self, rev: str) -> str | None:
         """The commit for a revision as a user writes it (gitrevisions), or None if there is none.
 
-        A branch has priority over a tag of the same name, and a full ref name over everything else. What may be
-        the beginning of an id is nothing else: anybody who can push could give that name to a tag. Raises BadInput
-        where only a ref has it.
+        A branch has priority over a tag of the same name, and a full ref name over everything else. What could be
+        the beginning of an id is read as one, because anybody who can push could give a tag that name. Raises
+        BadInput if no commit has that beginning and a ref has that name.
         """
         rev = self._whole(rev)
         named = f"{rev}^{{commit}}"

@@ -18,8 +18,8 @@ HIDDEN = (
 # `re` compiles it when text that is not ASCII first needs it: that takes a millisecond.
 _HIDDEN = f"[{HIDDEN}]"
 # Characters that a newer Unicode version hides are not shown either.
-_WITHOUT_CASE = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _KINDS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_WITHOUT_CASE = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
 def is_hidden(char: str) -> bool:

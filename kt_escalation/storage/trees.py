@@ -35,8 +35,8 @@ KT_YAML = ".kt.yaml"
 # A tree with more bytes, or a commit that changes more files, is not judged.
 MAX_TREE = 64 * 1024 * 1024
 MAX_CHANGES = 500_000
-#: So many bytes may a folder have in which the store is. It is looked at by each command and for each push, so whoever
-#: can push could otherwise make all of them too slow. Some twenty thousand entries fit.
+# A folder that holds the store may have so many bytes, or some twenty thousand entries. Each command and each push reads it,
+# so a larger one, which anybody who can push could make, would slow all of them down.
 MAX_ABOVE = 1024 * 1024
 # How many bytes of trees are remembered for later commits.
 _KEPT_BYTES = 16 * 1024 * 1024
@@ -174,7 +174,6 @@ class Trees:
         found: dict[str, str | None] = {}
         item = _Item(0, "", "", None, root)
         while item.level == "" and item.new is not None:
-            self._require_small(item.new)
             below = list(self._on_the_way(item, [], list(self._tree(item.new)), []))
             found = {one.level: one.new for one in below}
             if "" not in found:
